@@ -1,0 +1,209 @@
+# Copyright: rattail_schema_ext contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What a revision file declares, read from its text.
+
+Nothing is imported or run, which takes a hundredth of the time that importing an app takes.
+What a text does not say with certainty is ``Unreadable``, never guessed.
+"""
+
+from __future__ import annotations
+
+import ast
+import codecs
+import re
+import warnings
+from dataclasses import dataclass
+from pathlib import PurePath
+
+
+@dataclass(frozen=True)
+class RevisionFile:
+    """A file of a versions directory: ``path`` as shown to people, ``location`` as it stands in
+    ``version_locations``, ``text`` decoded as UTF-8 (with ``surrogateescape``, should it not be UTF-8)."""
+
+    path: str
+    location: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Revision:
+    """What a revision file declares; ``depends_on`` as written, ``message`` as Alembic's ``Script.doc``."""
+
+    revision: str
+    down_revision: tuple[str, ...]
+    branch_labels: tuple[str, ...]
+    depends_on: tuple[str, ...]
+    message: str
+    path: str
+    location: str
+
+
+class Unreadable(Exception):
+    """The file cannot be read as text with certainty: let Alembic answer."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"{path}: {reason}")
+
+
+# alembic/script/base.py: _only_source_rev_file and _legacy_rev
+_REVISION_FILE = re.compile(r"(?!\.\#|__init__)(.*\.py)$")
+_LEGACY_NAME = re.compile(r"([a-f0-9]+)\.py$")
+# alembic/script/revision.py: _revision_illegal_chars; _resolve_revision_number, which reads these as symbols
+_ILLEGAL_CHARACTERS = frozenset("@-+:")
+_SYMBOLS = frozenset(("base", "head", "heads"))
+
+_CODING = re.compile(r"[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)", re.ASCII)  # PEP 263
+_FIELDS = ("revision", "down_revision", "branch_labels", "depends_on")
+# Names of the module that Alembic, or the attribute look-up itself, reads.
+_WATCHED = frozenset((*_FIELDS, "__doc__", "__getattr__", "_alembic_source_encoding"))
+_BACK_DOORS = frozenset(
+    ("exec", "eval", "globals", "locals", "vars", "setattr", "delattr", "modules", "__dict__", "__builtins__")
+)
+_FIRST_FUNCTION = re.compile(r"^def ", re.MULTILINE)
+# A line at column 0 (a form feed goes back to it, too) that is more than a plain function or a comment
+_NOT_A_FUNCTION = re.compile(
+    rf"\f|^(?!def (?!(?:{'|'.join(sorted(_WATCHED))})\b)\w+\([\w, ]*\)(?: -> None)?:|[ \t]|\#|$)",
+    re.MULTILINE | re.ASCII,
+)
+
+
+def is_revision_file(name: str) -> bool:
+    """Whether Alembic takes a file of this name in a versions directory for a revision."""
+    return _REVISION_FILE.match(name) is not None
+
+
+def read_revision(file: RevisionFile) -> Revision:
+    """The revision that importing ``file`` would give Alembic.
+
+    Only what runs at import and can be judged is read: when nothing but plain functions follows
+    the first one, the text before it, otherwise the whole. Whether the functions' bodies compile,
+    and the imports succeed, is not looked at. Raises ``Unreadable``.
+    """
+    tree = _parse(file)
+    values = _values(file, tree)
+    if "revision" in values:
+        revision = _literal(file, "revision", values["revision"])
+        if not isinstance(revision, str) or not revision:
+            raise Unreadable(file.path, "revision is not a name")
+        if revision in _SYMBOLS or _ILLEGAL_CHARACTERS.intersection(revision):
+            raise Unreadable(file.path, f"Alembic takes no revision named {revision}")
+    else:
+        legacy = _LEGACY_NAME.match(PurePath(file.path).name)
+        if legacy is None:
+            raise Unreadable(file.path, "it sets no revision")
+        revision = legacy.group(1)
+    if "down_revision" not in values:
+        raise Unreadable(file.path, "it sets no down_revision")
+    return Revision(
+        revision=revision,
+        down_revision=_strings(file, "down_revision", values["down_revision"]),
+        branch_labels=_strings(file, "branch_labels", values.get("branch_labels")),
+        depends_on=_strings(file, "depends_on", values.get("depends_on")),
+        message=_message(tree),
+        path=file.path,
+        location=file.location,
+    )
+
+
+def _parse(file: RevisionFile) -> ast.Module:
+    """The statements of ``file`` that may set a module's names."""
+    text = file.text[1:] if file.text.startswith("\ufeff") else file.text
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    for line in text.split("\n", 2)[:2]:
+        coding = _CODING.match(line)
+        if coding and not _is_utf8(coding.group(1)):
+            raise Unreadable(file.path, f"its encoding is {coding.group(1)}")
+    first = _FIRST_FUNCTION.search(text)
+    whole = first is None or _NOT_A_FUNCTION.search(text, first.start()) is not None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # invalid escapes in somebody's docstring are no news of ours
+        try:
+            text.encode()
+            if first is not None and not whole:
+                try:
+                    return ast.parse(text[: first.start()])
+                except SyntaxError:  # "def" stood inside a string, or below a decorator
+                    pass
+            return ast.parse(text)
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            raise Unreadable(file.path, f"it is not valid Python: {error}") from error
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        return codecs.lookup(name).name == "utf-8"
+    except LookupError:
+        return False
+
+
+def _values(file: RevisionFile, tree: ast.Module) -> dict[str, ast.expr]:
+    """What the four fields are set to at last; any other way to set a watched name is ``Unreadable``."""
+    values: dict[str, ast.expr] = {}
+    plain: set[ast.AST] = set()
+    for statement in tree.body:
+        if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
+            target = statement.targets[0]
+        elif isinstance(statement, ast.AnnAssign):
+            target = statement.target
+        else:
+            continue
+        if isinstance(target, ast.Name) and target.id in _FIELDS:
+            plain.add(target)
+            if statement.value is not None:
+                values[target.id] = statement.value
+    for node in ast.walk(tree):
+        used, bound = _names(node)
+        if node not in plain and not _WATCHED.isdisjoint(bound):
+            raise Unreadable(file.path, f"line {getattr(node, 'lineno', '?')} may set {', '.join(bound)}")
+        if not _BACK_DOORS.isdisjoint(used) or "*" in used:
+            raise Unreadable(file.path, f"line {getattr(node, 'lineno', '?')} may set any name")
+    return values
+
+
+def _names(node: ast.AST) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names that one node mentions, and those of them that it may bind or unbind."""
+    if isinstance(node, (ast.Name, ast.Attribute)):
+        name = node.id if isinstance(node, ast.Name) else node.attr
+        return (name,), () if isinstance(node.ctx, ast.Load) else (name,)
+    if isinstance(node, ast.alias):
+        return (node.name,), ((node.asname or node.name).partition(".")[0],)
+    if isinstance(node, (ast.Global, ast.Nonlocal)):
+        return (), tuple(node.names)
+    # Definitions, exception handlers and patterns keep what they bind as text, under one of two attributes.
+    names = (getattr(node, "name", None), getattr(node, "rest", None))
+    return (), tuple(name for name in names if isinstance(name, str))
+
+
+def _literal(file: RevisionFile, name: str, value: ast.expr) -> object:
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+        raise Unreadable(file.path, f"{name} is computed") from error
+
+
+def _strings(file: RevisionFile, name: str, value: ast.expr | None) -> tuple[str, ...]:
+    """The strings in the value of a field, made a tuple as ``alembic.util.to_tuple`` does."""
+    literal = None if value is None else _literal(file, name, value)
+    if literal is None:
+        return ()
+    if isinstance(literal, str):
+        literal = (literal,)
+    # A set of several has no order that would be the same in the next process.
+    if isinstance(literal, (tuple, list)) or (isinstance(literal, set) and len(literal) == 1):
+        strings = tuple(item for item in literal if isinstance(item, str) and item)
+        if len(strings) == len(literal):
+            return strings
+    raise Unreadable(file.path, f"{name} is neither None nor names")
+
+
+def _message(tree: ast.Module) -> str:
+    """The docstring's first paragraph."""
+    if ast.get_docstring(tree, clean=False) is None:
+        return ""
+    # The compiler knows what becomes of a docstring: Python 3.13 dedents it, -OO drops it.
+    module: dict[str, object] = {}
+    exec(compile(ast.Module(body=tree.body[:1], type_ignores=[]), "<docstring>", "exec"), module)
+    return str(module.get("__doc__") or "").strip().split("\n\n")[0]
