@@ -1,0 +1,9 @@
+# -*- coding: utf-8; -*-
+"""
+Version of the installed package
+"""
+
+from importlib.metadata import version
+
+
+__version__ = version('Poser')
