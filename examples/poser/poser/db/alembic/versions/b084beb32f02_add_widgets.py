@@ -32,9 +32,9 @@ def upgrade():
     )
     op.create_table('poser_widget_version',
                     sa.Column('uuid', sa.String(length=32), autoincrement=False, nullable=False),
-                    sa.Column('code', sa.String(length=20), autoincrement=False, nullable=False),
+                    sa.Column('code', sa.String(length=20), autoincrement=False, nullable=True),
                     sa.Column('description', sa.String(length=255), autoincrement=False, nullable=True),
-                    sa.Column('active', sa.Boolean(), autoincrement=False, nullable=False),
+                    sa.Column('active', sa.Boolean(), autoincrement=False, nullable=True),
                     sa.Column('transaction_id', sa.BigInteger(), autoincrement=False, nullable=False),
                     sa.Column('end_transaction_id', sa.BigInteger(), nullable=True),
                     sa.Column('operation_type', sa.SmallInteger(), nullable=False),
