@@ -4,5 +4,5 @@
 
 The files are read in the order the data flows, and each imports only from those
 above it: problem, cores, section, source, environment, locations, graph, settings,
-database, plan, runner, look.
+request, database, plan, runner, look, report.
 """

@@ -1,0 +1,87 @@
+# Copyright: rattail_schema_ext contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the role has to work out on the controller, so that no Jinja has to."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PREFIX = "rattail_schema_ext_"
+RESULTS = frozenset({f"{PREFIX}result", f"{PREFIX}results"})
+_HTTP_USERINFO = re.compile(r"https?://[^/@\s]+@", re.IGNORECASE)
+_PASSWORD = re.compile(r"[a-z][a-z0-9+.\-]*://[^/@\s:]*:[^/@\s]+@", re.IGNORECASE)
+
+
+def mistakes(names: Iterable[str], role_path: str, source_repo: str) -> list[str]:
+    """What is wrong with the variables, in sentences.
+
+    :param names: the names of all variables that begin with the role's prefix.
+    :param role_path: where ``meta/argument_specs.yml`` says which of them are read.
+    :param source_repo: a git URL. With a password or a token in it, it would be shown in arguments and logs.
+    """
+    specs = yaml.safe_load(Path(role_path, "meta", "argument_specs.yml").read_text(encoding="utf-8"))
+    known = {name for spec in specs["argument_specs"].values() for name in spec["options"]}
+    found = []
+    for name in sorted(set(names) - known - RESULTS):
+        nearest = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.0)
+        found.append(f"There is no variable {name}. Did you mean {nearest[0]}?")
+    if _HTTP_USERINFO.match(source_repo) or _PASSWORD.match(source_repo):
+        found.append(
+            f"{PREFIX}source_repo has credentials in it, which would be shown in arguments and logs."
+            f" Take them out, and use ssh with {PREFIX}source_key_file or git's credential store on the host."
+        )
+    return found
+
+
+def last_words(output: str, lines: int = 5) -> str:
+    """The end of what a command printed, passwords in URLs masked, closed by a full stop."""
+    kept = [line.strip() for line in output.splitlines() if line.strip() and not line.startswith("[notice]")]
+    return _masker()(" ".join(kept[-lines:])).rstrip(".") + "."
+
+
+def _masker() -> Callable[[str], str]:
+    """The one ``mask`` there is: the modules', which Ansible does not put on the controller's path."""
+    path = Path(__file__).parents[1] / "module_utils" / "rattail_alembic" / "problem.py"
+    spec = importlib.util.spec_from_file_location("rattail_schema_ext_problem", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    masker: Callable[[str], str] = module.mask
+    return masker
+
+
+def result(look: Mapping[str, Any], upgrade: Mapping[str, Any], again: Mapping[str, Any]) -> dict[str, Any]:
+    """The role's result: what was seen first, what was applied, and how things stand now.
+
+    :param look: the first look.
+    :param upgrade: the upgrade's result; empty where there was none.
+    :param again: the look after the run; empty where there was none.
+    """
+    now = again or upgrade or look
+    kept = {name: value for name, value in look.items() if name not in ("failed", "failed_when_result", "refusals")}
+    return {
+        **kept,
+        "state": now.get("state", look["state"]),
+        "current_after": now.get("current_after", look["current_after"]),
+        "branches": now.get("branches", look["branches"]),
+        "summary": now.get("summary", look["summary"]),
+        "applied": upgrade.get("applied", []),
+        "source": {**look["source"], "after": now.get("source", look["source"])["after"]},
+        "changed": bool(look["todo"]),
+        **({"failed_revision": upgrade["failed_revision"]} if "failed_revision" in upgrade else {}),
+    }
+
+
+class FilterModule:
+    """The role's filters."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Name → function."""
+        return {f"{PREFIX}mistakes": mistakes, f"{PREFIX}last_words": last_words, f"{PREFIX}result": result}

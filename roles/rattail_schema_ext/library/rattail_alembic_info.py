@@ -1,0 +1,281 @@
+#!/usr/bin/python
+# Copyright: rattail_schema_ext contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Ansible module: one look at a Rattail app's source, config, revisions and database."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: rattail_alembic_info
+short_description: Look at the schema of a Rattail app without changing anything
+version_added: "1.0.0"
+description:
+  - Reads everything that a deployment of the app's schema decides on, and writes nothing.
+  - That is the commit wanted and the commit checked out, uncommitted work, where the environment imports the app
+    from, the C([alembic]) section as it is and as it should be, the revision files of the commit wanted, the version
+    rows of the database, and from all these its state and the pending revisions.
+  - What stands in the way of an upgrade is listed in RV(problems); the module itself does not fail on it.
+options:
+  app:
+    description: The app's Python package, for example V(poser).
+    type: str
+    required: true
+  env_dir:
+    description: The app's virtual environment. The module has to run with its Python.
+    type: path
+    required: true
+  config_file:
+    description: The app's config file, absolute or below O(env_dir).
+    type: path
+    required: true
+  source_dir:
+    description: The directory that the app's source is checked out to.
+    type: path
+    required: true
+  user:
+    description: The owner of the environment, whom the module has to run as.
+    type: str
+    default: rattail
+  core:
+    description: The package that the app stands on.
+    type: str
+    choices: [rattail, wutta]
+    default: rattail
+  config_enabled:
+    description: Whether C([alembic]) may be changed. Where it may not, a section that is not right is a problem.
+    type: bool
+    default: true
+  source_enabled:
+    description: Whether the app comes from source. V(false) means a released package.
+    type: bool
+    default: true
+  source_repo:
+    description: The git URL of the app's source. Empty means that the source is used as it lies in O(source_dir).
+    type: str
+    default: ""
+  source_version:
+    description: The branch, tag or commit wanted.
+    type: str
+    default: HEAD
+  source_key_file:
+    description: An ssh private key on the host, for a private repository.
+    type: path
+    default: ""
+  source_accept_newhostkey:
+    description: Whether to trust the repository's ssh host key when it is first seen.
+    type: bool
+    default: false
+  install_enabled:
+    description: Whether the source may be installed. Where it may not, a missing install is a problem.
+    type: bool
+    default: true
+  integrations:
+    description: Packages between the app and its core that have revisions of their own, for example V(rattail_corepos).
+    type: list
+    elements: str
+    default: []
+  script_location:
+    description: The directory of C(env.py). Empty keeps what the config file says, else takes core's.
+    type: str
+    default: ""
+  allow_uncommitted_revisions:
+    description: Whether revision files that git does not know are taken along rather than a problem.
+    type: bool
+    default: false
+attributes:
+  check_mode:
+    description: Can run in check mode and return changed status without modifying the target.
+    support: full
+  diff_mode:
+    description: Returns details on what has changed (or possibly needs changing) in check mode.
+    support: none
+  platform:
+    description: Platforms that the module runs on.
+    support: full
+    platforms: posix
+requirements:
+  - On the host, in the app's environment, C(alembic) and C(psycopg2).
+  - On the host, C(git), where the app comes from a repository.
+notes:
+  - The database URL is read on the host from the app's config file, and no secret is a parameter or part of a result.
+  - The app is not imported, unless its C(env.py) is its own or a revision file cannot be read as text.
+author:
+  - rattail_schema_ext contributors (@rattail-schema-ext)
+"""
+
+EXAMPLES = r"""
+- name: See what a deployment would do
+  rattail_alembic_info:
+    app: poser
+    env_dir: /srv/envs/poser
+    config_file: app/rattail.conf
+    source_dir: /srv/envs/poser/src/poser
+    source_repo: https://git.example.com/poser.git
+  register: poser_schema
+  become_user: rattail
+  vars:
+    ansible_python_interpreter: /srv/envs/poser/bin/python
+
+- name: Stop when something is pending
+  ansible.builtin.assert:
+    that: poser_schema.state == 'current'
+    fail_msg: "{{ poser_schema.summary | join('\n') }}"
+"""
+
+RETURN = r"""
+state:
+  description:
+    - V(current), V(behind), V(ahead), V(diverged), V(unstamped), V(empty), or V(unknown) where it could not be told.
+  returned: always
+  type: str
+  sample: behind
+state_reason:
+  description: Why the state is V(unknown), else empty.
+  returned: always
+  type: str
+heads:
+  description: The heads of the revisions at the commit wanted.
+  returned: always
+  type: list
+  elements: str
+current_before:
+  description: The revisions in the database's version table.
+  returned: always
+  type: list
+  elements: str
+current_after:
+  description: The same, since nothing was changed.
+  returned: always
+  type: list
+  elements: str
+pending:
+  description: The revisions to apply, in the order in which they would be applied.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    revision:
+      description: The revision's identifier.
+      type: str
+    branch:
+      description: The label of the branch that it belongs to.
+      type: str
+    message:
+      description: Its message.
+      type: str
+    path:
+      description: Its file.
+      type: str
+    down_revision:
+      description: The revisions that it follows.
+      type: list
+    depends_on:
+      description: The revisions of other branches that it needs.
+      type: list
+    seconds:
+      description: How long it took, none as long as it is pending.
+      type: float
+applied:
+  description: Empty, since nothing was applied.
+  returned: always
+  type: list
+  elements: dict
+branches:
+  description: One entry for each version location.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    branch:
+      description: Its branch label, or the package's name where it has none.
+      type: str
+    location:
+      description: The location as the config file writes it.
+      type: str
+    directory:
+      description: The directory that it leads to.
+      type: str
+    heads:
+      description: The newest revisions in it.
+      type: list
+    current:
+      description: The newest applied revisions in it.
+      type: list
+    pending:
+      description: How many of its revisions are pending.
+      type: int
+database:
+  description: The database looked at (C(name), C(host), C(port), C(user), C(server_version), C(search_path)).
+  returned: always
+  type: dict
+source:
+  description: The checkout (C(directory), C(branch)) and its commits C(before), C(after) and C(wanted).
+  returned: always
+  type: dict
+config:
+  description: The config file's C(path), its C(section) as it should be, and the C(reasons) to change it.
+  returned: always
+  type: dict
+versions:
+  description: The directory of the app's own revisions.
+  returned: always
+  type: str
+install_reason:
+  description: Why the app has to be installed (again), else empty.
+  returned: always
+  type: str
+todo:
+  description: The phases that have something to do, of V(source), V(install), V(config), V(versions), V(upgrade).
+  returned: always
+  type: list
+  elements: str
+problems:
+  description: What stands in the way, each with C(code), C(cause) and C(remedy).
+  returned: always
+  type: list
+  elements: dict
+refusals:
+  description:
+    - The problems as sentences. In check mode, empty where all that is wrong is that the host is not set up yet.
+  returned: always
+  type: list
+  elements: str
+warnings:
+  description: What does not stand in the way but should be known.
+  returned: always
+  type: list
+  elements: str
+summary:
+  description: The observation in a few lines for a person.
+  returned: always
+  type: list
+  elements: str
+fast_path:
+  description: Whether the answer was found without running Alembic or the app.
+  returned: always
+  type: bool
+alembic_version:
+  description: The version of Alembic in the environment.
+  returned: always
+  type: str
+python:
+  description: The Python that the module ran with.
+  returned: always
+  type: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.rattail_alembic.look import look
+from ansible.module_utils.rattail_alembic.report import result
+from ansible.module_utils.rattail_alembic.request import Request, argument_spec
+
+
+def main() -> None:
+    """Look, and say what was seen."""
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    seen = look(Request.from_parameters(module.params))
+    module.exit_json(**result(seen, check_mode=module.check_mode))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,255 @@
+#!/usr/bin/python
+# Copyright: rattail_schema_ext contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Ansible module: apply the pending revisions of a Rattail app."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: rattail_alembic_upgrade
+short_description: Bring a Rattail app's database to the heads of its revisions
+version_added: "1.0.0"
+description:
+  - Does what C(alembic upgrade heads) does, through the app's own C(env.py), when something is pending and only then.
+  - Looks first as M(rattail_alembic_info) does, and fails before the first write on anything that stands in the way.
+  - In check mode the pending revisions are those of the commit wanted, which need not be checked out yet.
+  - Whether something changed is told by the version table before and after, never by what the app prints.
+options:
+  app:
+    description: The app's Python package, for example V(poser).
+    type: str
+    required: true
+  env_dir:
+    description: The app's virtual environment. The module has to run with its Python.
+    type: path
+    required: true
+  config_file:
+    description: The app's config file, absolute or below O(env_dir).
+    type: path
+    required: true
+  source_dir:
+    description: The directory that the app's source is checked out to.
+    type: path
+    required: true
+  user:
+    description: The owner of the environment, whom the module has to run as.
+    type: str
+    default: rattail
+  core:
+    description: The package that the app stands on.
+    type: str
+    choices: [rattail, wutta]
+    default: rattail
+  config_enabled:
+    description: Whether C([alembic]) may be changed. Where it may not, a section that is not right is refused.
+    type: bool
+    default: true
+  source_enabled:
+    description: Whether the app comes from source. V(false) means a released package.
+    type: bool
+    default: true
+  source_repo:
+    description: The git URL of the app's source. Empty means that the source is used as it lies in O(source_dir).
+    type: str
+    default: ""
+  source_version:
+    description: The branch, tag or commit wanted.
+    type: str
+    default: HEAD
+  source_key_file:
+    description: An ssh private key on the host, for a private repository.
+    type: path
+    default: ""
+  source_accept_newhostkey:
+    description: Whether to trust the repository's ssh host key when it is first seen.
+    type: bool
+    default: false
+  install_enabled:
+    description: Whether the source may be installed. Where it may not, a missing install is refused.
+    type: bool
+    default: true
+  integrations:
+    description: Packages between the app and its core that have revisions of their own, for example V(rattail_corepos).
+    type: list
+    elements: str
+    default: []
+  script_location:
+    description: The directory of C(env.py). Empty keeps what the config file says, else takes core's.
+    type: str
+    default: ""
+  allow_uncommitted_revisions:
+    description: Whether revision files that git does not know are taken along rather than refused.
+    type: bool
+    default: false
+attributes:
+  check_mode:
+    description: Can run in check mode and return changed status without modifying the target.
+    support: full
+  diff_mode:
+    description: Shows the revisions that are (or would be) applied.
+    support: full
+  platform:
+    description: Platforms that the module runs on.
+    support: full
+    platforms: posix
+requirements:
+  - On the host, in the app's environment, C(alembic) and C(psycopg2).
+notes:
+  - The migration runs in a child process, so that nothing the app prints or does to its process can lose the result.
+  - The source, the config file and the versions directory are not changed; that is the role's part.
+author:
+  - rattail_schema_ext contributors (@rattail-schema-ext)
+"""
+
+EXAMPLES = r"""
+- name: Apply what is pending
+  rattail_alembic_upgrade:
+    app: poser
+    env_dir: /srv/envs/poser
+    config_file: app/rattail.conf
+    source_dir: /srv/envs/poser/src/poser
+  become_user: rattail
+  vars:
+    ansible_python_interpreter: /srv/envs/poser/bin/python
+"""
+
+RETURN = r"""
+state:
+  description:
+    - The state after the upgrade, in check mode the state now. One of V(current), V(behind), V(ahead), V(diverged),
+      V(unstamped), V(empty) and V(unknown).
+  returned: always
+  type: str
+  sample: current
+heads:
+  description: The heads of the revisions at the commit wanted.
+  returned: always
+  type: list
+  elements: str
+current_before:
+  description: The revisions in the database's version table before the upgrade.
+  returned: always
+  type: list
+  elements: str
+current_after:
+  description: The same after the upgrade.
+  returned: always
+  type: list
+  elements: str
+pending:
+  description: The revisions to apply, in the order in which they would be applied.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    revision:
+      description: The revision's identifier.
+      type: str
+    branch:
+      description: The label of the branch that it belongs to.
+      type: str
+    message:
+      description: Its message.
+      type: str
+    path:
+      description: Its file.
+      type: str
+    down_revision:
+      description: The revisions that it follows.
+      type: list
+    depends_on:
+      description: The revisions of other branches that it needs.
+      type: list
+    seconds:
+      description: How long it took, none where it was not applied.
+      type: float
+applied:
+  description: The revisions that were applied and committed, each with the seconds that it took, in order.
+  returned: always
+  type: list
+  elements: dict
+branches:
+  description: One entry for each version location.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    branch:
+      description: Its branch label, or the package's name where it has none.
+      type: str
+    location:
+      description: The location as the config file writes it.
+      type: str
+    directory:
+      description: The directory that it leads to.
+      type: str
+    heads:
+      description: The newest revisions in it.
+      type: list
+    current:
+      description: The newest applied revisions in it.
+      type: list
+    pending:
+      description: How many of its revisions are pending.
+      type: int
+database:
+  description: The database looked at (C(name), C(host), C(port), C(user), C(server_version), C(search_path)).
+  returned: always
+  type: dict
+source:
+  description: The checkout (C(directory), C(branch)) and its commits C(before), C(after) and C(wanted).
+  returned: always
+  type: dict
+config:
+  description: The config file's C(path), its C(section) as it should be, and the C(reasons) to change it.
+  returned: always
+  type: dict
+versions:
+  description: The directory of the app's own revisions.
+  returned: always
+  type: str
+install_reason:
+  description: Why the app has to be installed (again), else empty.
+  returned: always
+  type: str
+warnings:
+  description: What does not stand in the way but should be known.
+  returned: always
+  type: list
+  elements: str
+failed_revision:
+  description: The revision that failed, where one did, with C(revision), C(path), C(statement) and C(error).
+  returned: on failure
+  type: dict
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.rattail_alembic import apply
+from ansible.module_utils.rattail_alembic.look import look
+from ansible.module_utils.rattail_alembic.report import result
+from ansible.module_utils.rattail_alembic.request import Request, argument_spec
+
+
+def main() -> None:
+    """Look, plan, apply what is pending, and look again."""
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    request = Request.from_parameters(module.params)
+    before = look(request)
+    answer: dict[str, Any] = result(before, check_mode=module.check_mode)
+    if answer["refusals"]:
+        module.fail_json(msg=" ".join(answer["refusals"]), **answer)
+    if not answer["pending"]:
+        module.exit_json(**answer)
+    diff = apply.as_diff(answer)
+    if module.check_mode:
+        module.exit_json(**{**answer, "changed": True, "diff": diff})
+    answer, failure = apply.apply(request, before)
+    if failure:
+        module.fail_json(msg=failure, **answer)
+    module.exit_json(**answer, diff=diff)
+
+
+if __name__ == "__main__":
+    main()
