@@ -24,6 +24,7 @@ from .plan import Plan
 from .problem import Problem, Refused
 from .request import Request
 
+
 @dataclass
 class Observation:
     """What was seen. A part that could not be looked at keeps its empty value, and a problem says why."""
@@ -32,7 +33,7 @@ class Observation:
     problems: list[Problem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     alembic: str = ""
-    checkout: source.Checkout = source.Checkout("")
+    checkout: source.Checkout = field(default_factory=lambda: source.Checkout(""))
     wanted: source.Wanted | None = None
     commits: source.Commits | None = None
     options: dict[str, str] = field(default_factory=dict)

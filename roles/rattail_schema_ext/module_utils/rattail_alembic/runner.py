@@ -96,12 +96,12 @@ def _be_the_child(work: Callable[[Report], None], pipe: int, output: int, parent
         if os.getppid() != parent:
             os._exit(1)
         stream = os.fdopen(pipe, "wb")
-        with open(os.devnull, "rb") as nothing:  # noqa: PTH123  a file descriptor is what is wanted
+        with open(os.devnull, "rb") as nothing:
             os.dup2(nothing.fileno(), 0)
         os.dup2(output, 1)
         os.dup2(output, 2)
-        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115,PTH123  stays open as long as the child lives
-        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115,PTH123
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115  stays open as long as the child lives
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
 
         def report(event: Event) -> None:
             stream.write(json.dumps(event).encode() + b"\n")
@@ -139,8 +139,8 @@ def _alembic_config(config_file: str, options: Mapping[str, str]) -> Any:
     return config
 
 
-def _run_env(config: Any, steps: Callable[[Any, Any, Any], Any]) -> None:
-    """Run the app's ``env.py`` with ``steps(script, rows, context)`` as what is to be done."""
+def _run_env(config: Any, steps: Callable[[Any, Any], Any]) -> None:
+    """Run the app's ``env.py`` with ``steps(script, rows)`` as what is to be done."""
     from alembic.runtime.environment import EnvironmentContext
     from alembic.script import ScriptDirectory
 
@@ -148,7 +148,7 @@ def _run_env(config: Any, steps: Callable[[Any, Any, Any], Any]) -> None:
     environment = EnvironmentContext(
         config,
         script,
-        fn=lambda rows, context: steps(script, rows, context),
+        fn=lambda rows, _context: steps(script, rows),
         as_sql=False,
         starting_rev=None,
         destination_rev="heads",
@@ -167,7 +167,7 @@ def upgrade(config_file: str) -> Outcome:
     """
 
     def work(report: Report) -> None:
-        def steps(script: Any, rows: Any, context: Any) -> Iterator[Any]:
+        def steps(script: Any, rows: Any) -> Iterator[Any]:
             # The call that alembic.command.upgrade makes: there is no public way to its steps.
             plan = script._upgrade_revs("heads", rows)
             report({"event": "planned", "rows": list(rows), "pending": [step.revision.revision for step in plan]})
@@ -195,7 +195,7 @@ def version_rows(config_file: str, options: Mapping[str, str]) -> tuple[str, ...
     """
 
     def work(report: Report) -> None:
-        def steps(_script: Any, rows: Any, _context: Any) -> list[Any]:
+        def steps(_script: Any, rows: Any) -> list[Any]:
             report({"event": "rows", "rows": list(rows)})
             return []
 

@@ -8,14 +8,14 @@ percent sign is ``%%``.
 
 from __future__ import annotations
 
-import os
-import posixpath
+import dataclasses
+import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import ini
+from . import ini, order
 from .cores import Core
 from .problem import Refused
 
@@ -25,7 +25,6 @@ NAME = "alembic"
 _HAS_VERSION_PATH_SEPARATOR = (1, 7)
 _HAS_NEWLINE = (1, 13, 3)
 _HAS_PATH_SEPARATOR = (1, 16)
-_SEPARATORS = {"space": " ", "newline": "\n", "os": os.pathsep, ":": ":", ";": ";"}
 _LEGACY = re.compile(r", *|(?: +)")
 
 # What Alembic looks up in its section, and so also finds in [DEFAULT].
@@ -77,7 +76,7 @@ class Wanted:
         """The options as the section holds them, for an Alembic that reads it before it is written."""
         options = {
             "script_location": self.script_location,
-            "version_locations": _SEPARATORS[self.separator].join(self.version_locations),
+            "version_locations": order.SEPARATORS[self.separator].join(self.version_locations),
             self.separator_name: self.separator,
         }
         if self.other_separator:
@@ -126,7 +125,7 @@ def _refuse_lookalikes(lines: Iterable[ini.Line], name: str) -> None:
             continue
         raise Refused(
             "config_header",
-            f"{name}, line {number}: Alembic does not take {line.text.strip()!r} for its section"
+            f"{name}, line {number}: Alembic does not take {header[0]!r} for its section"
             + (", because the line is indented." if line.kind == "value" else "."),
             f"Write it as [{NAME}], at the start of the line.",
         )
@@ -151,17 +150,16 @@ def replace(data: bytes, rendered: str) -> bytes:
         )
     options = dict(parser.items(NAME))
     separator = options.get("path_separator", options.get("version_path_separator", "space"))
-
-    def same(name: str, now: str, new: str) -> bool:
-        return _same(name, now, new, separator)
-
+    same = functools.partial(_same, separator=separator)
     return ini.merge(data.decode("utf-8"), NAME, options, same, rendered).encode("utf-8")
 
 
 def _same(name: str, now: str, new: str, separator: str) -> bool:
     if name != "version_locations":
         return now == new
-    return [_key(spec) for spec in _split(now, separator)] == [_key(spec) for spec in _split(new, separator)]
+    return [order.key(spec) for spec in order.split(now, separator)] == [
+        order.key(spec) for spec in order.split(new, separator)
+    ]
 
 
 def extract(data: bytes) -> str:
@@ -190,13 +188,13 @@ def split_locations(options: Mapping[str, str], alembic_version: tuple[int, ...]
         return []
     if not name:
         return _LEGACY.split(text)
-    if separator not in _SEPARATORS or (separator == "newline" and alembic_version < _HAS_NEWLINE):
+    if separator not in order.SEPARATORS or (separator == "newline" and alembic_version < _HAS_NEWLINE):
         raise Refused(
             "separator_unknown",
             f"{name} in [{NAME}] is {separator!r}, which this Alembic does not know.",
             f"Write {name} = space.",
         )
-    pieces = [piece for piece in text.split(_SEPARATORS[separator]) if piece]
+    pieces = [piece for piece in text.split(order.SEPARATORS[separator]) if piece]
     return [piece.strip() for piece in pieces] if alembic_version >= _HAS_NEWLINE else pieces
 
 
@@ -219,9 +217,8 @@ def wanted(
 ) -> Wanted:
     """What ``section`` should say, so that the app's, its integrations' and core's revisions are found.
 
-    Alembic runs independent bases in the reverse order of ``version_locations``, so the app comes
-    first and core last, as in Rattail's manual. What is missing is added and nothing dropped. Where
-    the order is right as it is, it stays: two apps that share a file must not undo each other's.
+    What is missing is added and nothing dropped. Where the order is right as it is, it stays: two
+    apps that share a file must not undo each other's.
 
     Locations are given as Alembic sees them (``pkg:path`` or a path).
 
@@ -230,15 +227,23 @@ def wanted(
     options = section.options
     ahead = list(dict.fromkeys(_escaped(spec) for spec in (app_location, *integration_locations)))
     last = core.version_location
-    known = {_key(spec): spec for spec in (*ahead, last)}
-    found = _meant(options.get("version_locations", ""), _separator_read(options, alembic_version)[1], set(known))
-    found = [known.get(_key(spec), spec) for spec in found]
-    reasons = _disorder(found, [spec for spec in ahead if _key(spec) != _key(last)], last)
-    locations = _arranged(found, [spec for spec in ahead if _key(spec) != _key(last)], last) if reasons else found
+    known = {order.key(spec): spec for spec in (*ahead, last)}
+    ahead = [spec for spec in ahead if order.key(spec) != order.key(last)]
+    text = options.get("version_locations", "")
+    found = order.meant(text, _separator_read(options, alembic_version)[1], set(known))
+    found = [known.get(order.key(spec), spec) for spec in found]
+    reasons = order.disorder(found, ahead, last)
+    locations = order.arranged(found, ahead, last) if reasons else found
 
     name = "path_separator" if alembic_version >= _HAS_PATH_SEPARATOR else "version_path_separator"
     separator = _separator_for(options, name, locations, set(known), alembic_version)
     script = _escaped(script_location) if script_location else options.get("script_location") or core.script_location
+    if "\n" in script.strip():
+        raise Refused(
+            "script_location_lines",
+            f"script_location in [{NAME}] has more than one line.",
+            "Leave the one that Alembic's env.py is in.",
+        )
     result = Wanted(
         script_location=script.strip(),
         version_locations=tuple(locations),
@@ -253,71 +258,7 @@ def wanted(
         reasons = [f"there is no [{NAME}] section"]
     else:
         reasons += _differences(options, result, bool(reasons))
-    return Wanted(**{**vars(result), "needed": bool(reasons), "reasons": tuple(reasons)})
-
-
-def _meant(text: str, separator: str, known: set[str]) -> list[str]:
-    """The locations that whoever wrote ``text`` meant, also where the separator does not say so."""
-    if separator not in ("newline", "os", ":", ";"):
-        words = (word.strip(",") for word in text.split()) if separator == "space" else re.split(r"[\s,]+", text)
-        return [word for word in words if word]
-    pieces = [piece.strip() for piece in text.split(_SEPARATORS[separator]) if piece.strip()]
-    if _SEPARATORS[separator] == ":" and not all(piece.startswith(("/", "%(")) for piece in pieces):
-        return text.split() if len(text.split()) > 1 else _paired(pieces)
-    result = []
-    for piece in pieces:
-        words_in = piece.split()
-        result += words_in if any(_key(word) in known for word in words_in) else [piece]
-    return result
-
-
-def _paired(pieces: list[str]) -> list[str]:
-    """``pkg:path`` locations put together again that were joined, and so split, with colons."""
-    result: list[str] = []
-    for piece in pieces:
-        package = result[-1] if result else ""
-        if re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*", package) and re.match(r"[^/%]*/", piece):
-            result[-1] = f"{package}:{piece}"
-        else:
-            result.append(piece)
-    return result
-
-
-def _disorder(found: list[str], ahead: list[str], last: str) -> list[str]:
-    """What is wrong with the list of locations, in short clauses."""
-    reasons = [f"{spec} is missing" for spec in (*ahead, last) if spec not in found]
-    reasons += [f"{spec} is there twice" for spec in dict.fromkeys(found) if found.count(spec) > 1]
-    there = [spec for spec in ahead if spec in found]
-    reasons += [
-        f"{before} is not before {after}"
-        for before, after in zip(there, there[1:])
-        if found.index(before) > found.index(after)
-    ]
-    if last in found and found[-1] != last:
-        reasons.append(f"{last} is not last")
-    return reasons
-
-
-def _arranged(found: list[str], ahead: list[str], last: str) -> list[str]:
-    """The list put right, moving as little as will do.
-
-    The first of ``ahead`` comes first and ``last`` last. The integrations keep their places if these
-    are in order; one that is not moves up to just before its successor, and a missing one comes right
-    after its predecessor. That way the runs of two apps over one file come to rest.
-    """
-    first, middle = ahead[:1], ahead[1:]
-    result = [spec for spec in dict.fromkeys(found) if spec not in (*first, last)]
-    there = [spec for spec in middle if spec in result]
-    for before, after in reversed(list(zip(there, there[1:]))):
-        if result.index(before) > result.index(after):
-            result.remove(before)
-            result.insert(result.index(after), before)
-    place = 0
-    for spec in middle:
-        if spec not in result:
-            result.insert(place, spec)
-        place = result.index(spec) + 1
-    return [*first, *result, last]
+    return dataclasses.replace(result, needed=bool(reasons), reasons=tuple(reasons))
 
 
 def _separator_for(
@@ -336,7 +277,11 @@ def _separator_for(
     for value in (options.get(each) for each in (name, _other(name))):
         if value == "space":
             return value
-        if value == "newline" and alembic_version >= _HAS_NEWLINE and _meant(text, value, known) == _split(text, value):
+        if (
+            value == "newline"
+            and alembic_version >= _HAS_NEWLINE
+            and order.meant(text, value, known) == order.split(text, value)
+        ):
             return value
     return "space"
 
@@ -355,7 +300,7 @@ def _differences(options: Mapping[str, str], result: Wanted, rearranged: bool) -
             reasons.append(f"{name} is not set")
         elif name == "script_location":
             reasons.append(f"{name} is {now!r}, not {new!r}")
-        elif _SEPARATORS.get(now) == ":":
+        elif order.SEPARATORS.get(now) == ":":
             reasons.append(f"{name} {now!r} splits pkg:path at its colon")
         else:
             reasons.append(f"{name} is {now!r}, not {new!r}")
@@ -369,7 +314,7 @@ def _warnings(
         f"[{NAME}] keeps the version location {spec}, which belongs neither to the app, "
         "nor to its integrations, nor to core."
         for spec in dict.fromkeys(locations)
-        if _key(spec) not in known
+        if order.key(spec) not in known
     ]
     paths = options.get("prepend_sys_path", "")
     if alembic_version >= _HAS_PATH_SEPARATOR and re.search(r"[,:;]", paths):
@@ -377,19 +322,6 @@ def _warnings(
             f"Alembic splits prepend_sys_path ({paths}) by path_separator too: write its entries with that between."
         )
     return warnings
-
-
-def _split(text: str, separator: str) -> list[str]:
-    """As every Alembic splits that knows the separator: a line break is no space."""
-    if separator == "newline":
-        return [line.strip() for line in text.split("\n") if line]
-    return [piece for piece in text.split(" ") if piece]
-
-
-def _key(spec: str) -> str:
-    """What makes two locations the same without a look at the disk: ``p:a/b/`` is ``p:a/b``."""
-    package, colon, path = spec.partition(":")
-    return f"{package}:{posixpath.normpath(path)}" if colon else posixpath.normpath(spec)
 
 
 def _other(separator_name: str) -> str:
