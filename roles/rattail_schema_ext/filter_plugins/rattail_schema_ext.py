@@ -7,6 +7,7 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ def _masker() -> Callable[[str], str]:
     spec = importlib.util.spec_from_file_location("rattail_schema_ext_problem", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # a dataclass looks its module up
     spec.loader.exec_module(module)
     masker: Callable[[str], str] = module.mask
     return masker
