@@ -111,7 +111,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Make a virtual environment from requirements files.")
     parser.add_argument("directory", type=Path)
     parser.add_argument("requirements", type=Path, nargs="+")
-    parser.add_argument("--stamp", default=".made", help="file in it that says what was installed (default: %(default)s)")
+    parser.add_argument(
+        "--stamp", default=".made", help="file in it that says what was installed (default: %(default)s)"
+    )
     args = parser.parse_args()
     try:
         make_env(args.directory.absolute(), args.requirements, stamp=args.stamp)

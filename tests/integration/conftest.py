@@ -1,0 +1,120 @@
+"""Fixtures: a PostgreSQL server for all tests, and for each its own database, environment, repository and server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import environments
+from support import postgres as embedded
+from support.postgres import Database, Postgres
+from support.repository import Repository
+from support.server import Server, core_template, poser_template
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop PostgreSQL with the last process of the run; workers leave it to their controller."""
+    if not hasattr(config, "workerinput"):
+        embedded.stop_unless_used()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """The server; ``postgres.admin`` is its superuser's database."""
+    with embedded.running() as server:
+        yield server
+
+
+@pytest.fixture
+def make_database(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Database]]:
+    """Make databases: ``empty``, with all of ``core``, with ``wutta``'s core, or with core and ``poser``."""
+    made: list[Database] = []
+
+    def make(content: str = "empty") -> Database:
+        scratch = tmp_path_factory.mktemp("templates")
+        if content == "empty":
+            template = "template0"
+        elif content == "poser":
+            template = poser_template(postgres, scratch)
+        else:
+            template = core_template(postgres, scratch, {"core": "rattail"}.get(content, content))
+        made.append(postgres.create(template))
+        return made[-1]
+
+    yield make
+    for database in made:
+        postgres.drop(database)
+
+
+@pytest.fixture
+def database(make_database: Callable[..., Database]) -> Database:
+    """A database with all of Rattail's core."""
+    return make_database("core")
+
+
+@pytest.fixture
+def poser_repo(tmp_path: Path) -> Repository:
+    """A git repository of examples/poser."""
+    return Repository.of_poser(tmp_path / "poser.git")
+
+
+@pytest.fixture
+def rattail_env(tmp_path: Path) -> Path:
+    """An environment with Rattail, rattail-corepos and a driver, but no app."""
+    environments.make_light(tmp_path / "rattail_env", "rattail")
+    return tmp_path / "rattail_env"
+
+
+@pytest.fixture
+def wutta_env(tmp_path: Path) -> Path:
+    """An environment with Sideshow on WuttJamaican."""
+    environments.make_light(tmp_path / "wutta_env", "wutta")
+    return tmp_path / "wutta_env"
+
+
+@pytest.fixture
+def make_server(make_database: Callable[..., Database], tmp_path: Path) -> Callable[..., Server]:
+    """Make servers, each with a database, a repository of poser's and a light environment of its own.
+
+    ``content`` says what the database holds (see ``make_database``); a Database may be given, too.
+    ``deployed=True``: the app is there as if the role had run before, and ``content`` is ``poser``.
+    ``repository=None``: a released package, no source.
+    """
+
+    def make(
+        name: str = "server",
+        *,
+        content: str | Database = "core",
+        deployed: bool = False,
+        app: str = "poser",
+        core: str = "rattail",
+        repository: Repository | str | None = "new",
+        **options: Any,
+    ) -> Server:
+        root = tmp_path / name
+        root.mkdir()
+        if deployed and content == "core":
+            content = "poser"
+        if isinstance(repository, str):
+            repository = Repository.of_poser(root / f"{app}.git", app)
+        database = content if isinstance(content, Database) else make_database(content)
+        server = Server.make(root, database, repository=repository, app=app, core=core, **options)
+        if deployed:
+            server.deploy()
+        return server
+
+    return make
+
+
+@pytest.fixture
+def server(make_server: Callable[..., Server]) -> Server:
+    """A server with core's schema on which the app is to arrive."""
+    return make_server()
+
+
+@pytest.fixture
+def deployed(make_server: Callable[..., Server]) -> Server:
+    """A server with everything applied: nothing is to be done until something is committed."""
+    return make_server(deployed=True)

@@ -1,0 +1,56 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Write what a run of Ansible did to a file, one JSON object a line, at no cost to the run."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from ansible.plugins.callback import CallbackBase
+
+DOCUMENTATION = """
+name: recorder
+type: notification
+short_description: record tasks and their results for the tests
+description: Appends to the file that RECORDER_FILE names.
+requirements: []
+"""
+
+
+class CallbackModule(CallbackBase):
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "notification"
+    CALLBACK_NAME = "recorder"
+    CALLBACK_NEEDS_ENABLED = True
+
+    def _write(self, **event: Any) -> None:
+        with open(os.environ["RECORDER_FILE"], "a", encoding="utf-8") as file:
+            file.write(json.dumps(event, default=str) + "\n")
+
+    def _record(self, status: str, result: Any) -> None:
+        task = result.task
+        self._write(
+            host=result.host.get_name(),
+            name=task.get_name() if hasattr(task, "get_name") else result.task_name,
+            action=task.resolved_action or task.action,
+            register=task.register,
+            status=status,
+            result=result.result,
+        )
+
+    def v2_runner_on_ok(self, result: Any) -> None:
+        self._record("ok", result)
+
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
+        self._record("ignored" if ignore_errors else "failed", result)
+
+    def v2_runner_on_unreachable(self, result: Any) -> None:
+        self._record("unreachable", result)
+
+    def v2_runner_on_skipped(self, result: Any) -> None:
+        self._record("skipped", result)
+
+    def v2_playbook_on_stats(self, stats: Any) -> None:
+        for host in sorted(stats.processed):
+            self._write(recap=host, **stats.summarize(host))

@@ -1,0 +1,51 @@
+"""Virtual environments with Rattail: one that holds the packages, and cheap ones on top of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from .places import CACHE, ROOT
+
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import make_env
+
+REQUIREMENTS = {
+    "rattail": ("requirements-rattail.txt", "requirements-corepos.txt", "requirements-build.txt"),
+    "wutta": ("requirements-wutta.txt", "requirements-build.txt"),
+}
+
+
+def base(core: str) -> Path:
+    """The environment that holds the packages of ``core``; built where it is missing."""
+    directory = CACHE / "envs" / core
+    make_env.make_env(directory, [ROOT / name for name in REQUIREMENTS[core]])
+    return directory
+
+
+def site_packages(env_dir: Path) -> Path:
+    """The directory in which an environment keeps its packages."""
+    return next((env_dir / "lib").glob("python3.*")) / "site-packages"
+
+
+def make_light(env_dir: Path, core: str) -> None:
+    """Make an environment with everything ``base`` holds, in milliseconds.
+
+    It has a prefix, a bin/ and a site-packages/ of its own: what pip installs goes there.
+    """
+    origin = base(core)
+    packages = env_dir / site_packages(origin).relative_to(origin)
+    packages.mkdir(parents=True)
+    shutil.copy(origin / "pyvenv.cfg", env_dir)
+    (packages / "_packages_of_base.pth").write_text(f"import site; site.addsitedir({str(site_packages(origin))!r})\n")
+    (env_dir / "bin").mkdir()
+    for program in (origin / "bin").iterdir():
+        copy = env_dir / "bin" / program.name
+        if program.is_symlink():
+            copy.symlink_to(os.readlink(program))
+        elif program.is_file() and (text := program.read_bytes()).startswith(b"#!"):
+            copy.write_bytes(text.replace(str(origin).encode(), str(env_dir).encode(), 1))
+            copy.chmod(0o755)
