@@ -164,18 +164,22 @@ def merge(
         line = lines[index]
         if line.kind != "option" or line.option not in options:
             continue
-        value = missing.pop(line.option)
-        if same(line.option, values.get(section, line.option), value):
+        now, value = values.get(section, line.option), missing.pop(line.option)
+        if same(line.option, now, value):
             continue
-        pieces[index] = _option(line.prefix, value, line.indent, end) + line.end
-        for later in inside:
-            if later > index and lines[later].option == line.option and lines[later].kind != "comment":
+        if now.startswith("\n") and "\n" in value:
+            value = "\n" + value
+        more = [later for later in inside if later > index and lines[later].option == line.option]
+        deeper = next((lines[later].indent for later in more if lines[later].kind == "value"), line.indent + _DEEPER)
+        pieces[index] = _option(line.prefix, value, deeper, end) + line.end
+        for later in more:
+            if lines[later].kind != "comment":
                 pieces[later] = ""
     if missing:
         indent = _indent_of_more(lines, inside)
         pieces[inside[-1]] += "" if lines[inside[-1]].end else end
         pieces[inside[-1]] += "".join(
-            _option(f"{indent}{name} = ", value, indent, end) + end for name, value in missing.items()
+            _option(f"{indent}{name} = ", value, indent + _DEEPER, end) + end for name, value in missing.items()
         )
     return "".join(pieces)
 
@@ -194,9 +198,9 @@ def _append(lines: list[Line], whole: str, end: str) -> str:
     return before + "".join(line.text + end for line in scan(whole.rstrip()))
 
 
-def _option(prefix: str, value: str, indent: str, end: str) -> str:
+def _option(prefix: str, value: str, deeper: str, end: str) -> str:
     first, *more = value.split("\n")
-    return (prefix + first).rstrip() + "".join(end + indent + _DEEPER + line for line in more if line)
+    return (prefix + first).rstrip() + "".join(end + deeper + line for line in more if line)
 
 
 def _indent_of_more(lines: list[Line], inside: list[int]) -> str:

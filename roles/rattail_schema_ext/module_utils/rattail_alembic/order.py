@@ -47,9 +47,10 @@ def meant(text: str, separator: str, known: set[str]) -> list[str]:
 def _paired(pieces: list[str]) -> list[str]:
     """``pkg:path`` locations put together again that were joined, and so split, with colons."""
     result: list[str] = []
+    path = r"[^/%]" if len(pieces) == 2 else r"[^/%]*/"
     for piece in pieces:
         package = result[-1] if result else ""
-        if re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*", package) and re.match(r"[^/%]*/", piece):
+        if re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*", package) and re.match(path, piece):
             result[-1] = f"{package}:{piece}"
         else:
             result.append(piece)
