@@ -274,7 +274,10 @@ def main() -> None:
     """Look, and say what was seen."""
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     seen = look(Request.from_parameters(module.params))
-    module.exit_json(**result(seen, check_mode=module.check_mode))
+    answer = result(seen, check_mode=module.check_mode)
+    for warning in answer.pop("warnings"):
+        module.warn(warning)
+    module.exit_json(**answer)
 
 
 if __name__ == "__main__":

@@ -223,8 +223,6 @@ failed_revision:
   type: dict
 """
 
-from typing import Any
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.rattail_alembic import apply
 from ansible.module_utils.rattail_alembic.look import look
@@ -237,18 +235,19 @@ def main() -> None:
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     request = Request.from_parameters(module.params)
     before = look(request)
-    answer: dict[str, Any] = result(before, check_mode=module.check_mode)
-    if answer["refusals"]:
-        module.fail_json(msg=" ".join(answer["refusals"]), **answer)
-    if not answer["pending"]:
-        module.exit_json(**answer)
-    diff = apply.as_diff(answer)
-    if module.check_mode:
-        module.exit_json(**{**answer, "changed": True, "diff": diff})
-    answer, failure = apply.apply(request, before)
+    answer = result(before, check_mode=module.check_mode)
+    failure = " ".join(answer["refusals"])
+    if answer["pending"] and not failure:
+        answer["diff"] = apply.as_diff(answer)
+        if module.check_mode:
+            answer["changed"] = True
+        else:
+            failure = apply.apply(request, before, answer)
+    for warning in answer.pop("warnings"):
+        module.warn(warning)
     if failure:
         module.fail_json(msg=failure, **answer)
-    module.exit_json(**answer, diff=diff)
+    module.exit_json(**answer)
 
 
 if __name__ == "__main__":

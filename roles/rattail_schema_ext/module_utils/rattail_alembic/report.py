@@ -45,6 +45,7 @@ def result(seen: Observation, *, check_mode: bool = False) -> dict[str, Any]:
             "after": seen.checkout.commit,
             "wanted": seen.wanted.commit if seen.wanted else seen.checkout.commit,
             "branch": seen.checkout.branch,
+            "restore": _way_back(seen),
         },
         "config": {
             "path": seen.request.config_file,
@@ -62,6 +63,14 @@ def result(seen: Observation, *, check_mode: bool = False) -> dict[str, Any]:
         "warnings": [mask(warning) for warning in warnings],
         "summary": _summary(seen, state),
     }
+
+
+def _way_back(seen: Observation) -> list[str]:
+    """The arguments of git that bring the checkout back to where it is now, on its branch or detached."""
+    here = seen.checkout
+    if not here.commit:
+        return []
+    return ["checkout", "--quiet", *(["-B", here.branch] if here.branch else ["--detach"]), here.commit]
 
 
 def _first_cause(seen: Observation) -> str:
