@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .problem import Refused, mask
-from .settings import Target
+from .url import Target
 
 VERSION_TABLE = "alembic_version"
 CONNECT_TIMEOUT_SECONDS = 10

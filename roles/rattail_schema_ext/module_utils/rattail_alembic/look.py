@@ -23,6 +23,7 @@ from .locations import Location
 from .plan import Plan
 from .problem import Problem, Refused
 from .request import Request
+from .url import parse_url
 
 
 @dataclass
@@ -174,7 +175,7 @@ def _look_at_config(seen: Observation) -> None:
         return
     seen.warnings += [f"[alembic] in {request.config_file}: {reason}." for reason in seen.section.reasons]
     if not request.config_enabled:
-        lines = "; ".join(f"{name} = {value}" for name, value in section_options(seen.section).items())
+        lines = "; ".join(f"{name} = {value}" for name, value in seen.section.options().items())
         raise Refused(
             "config_unmanaged",
             f"[alembic] in {request.config_file} is not as the app needs it ({'; '.join(seen.section.reasons)}), "
@@ -185,16 +186,6 @@ def _look_at_config(seen: Observation) -> None:
 
 def location_in(package: str) -> str:
     return f"{package}.db:alembic/versions"
-
-
-def section_options(wanted: section.Wanted) -> dict[str, str]:
-    """``[alembic]`` as it is to be, for an Alembic that reads the file before it is written."""
-    glue = "\n" if wanted.separator == "newline" else " "
-    return {
-        "script_location": wanted.script_location,
-        "version_locations": glue.join(wanted.version_locations),
-        wanted.separator_name: wanted.separator,
-    }
 
 
 def _look_at_locations(seen: Observation) -> None:
@@ -348,7 +339,7 @@ def _graph_by_alembic(seen: Observation, files: dict[str, list[RevisionFile]], s
                 copy.write_bytes(file.text.encode("utf-8", errors="surrogateescape"))
         if os.path.isdir(directory):
             directories.append((location.spec, directory))
-    rows = runner.revisions(seen.request.config_file, section_options(seen.section), directories)
+    rows = runner.revisions(seen.request.config_file, seen.section.options(), directories)
     places = {location.spec: location.directory for location in seen.locations}
     return Graph(
         Revision(
@@ -424,11 +415,11 @@ def _look_at_database(seen: Observation) -> None:
     except settings.Unsure:
         seen.fast_path = False
         url = runner.database_url(request.config_file, request.base)
-    contents = look_at_database(settings.parse_url(url), request.base.tables)
+    contents = look_at_database(parse_url(url), request.base.tables)
     if not _env_is_cores(seen) and environment.package_directory(request.app) is not None:
         # Its version table may have another name or schema, which only env.py knows.
         seen.fast_path = False
-        rows = runner.version_rows(request.config_file, section_options(seen.section))
+        rows = runner.version_rows(request.config_file, seen.section.options())
         contents = Contents(contents.identity, rows, contents.core_tables)
     seen.contents = contents
 
