@@ -114,8 +114,8 @@ class Graph:
         process may take those branches the other way round. Imports alembic; raises ``Refused``
         (``rows_overlap``), where Alembic raises too.
         """
-        from alembic.script.revision import Revision as AlembicRevision  # noqa: PLC0415
-        from alembic.script.revision import RevisionMap  # noqa: PLC0415
+        from alembic.script.revision import Revision as AlembicRevision
+        from alembic.script.revision import RevisionMap
 
         known = tuple(row for row in dict.fromkeys(rows) if row in self.revisions)
         overlapping = self.overlapping(known)

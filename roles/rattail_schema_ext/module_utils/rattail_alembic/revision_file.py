@@ -9,7 +9,6 @@ What a text does not say with certainty is ``Unreadable``, never guessed.
 from __future__ import annotations
 
 import ast
-import codecs
 import re
 import warnings
 from dataclasses import dataclass
@@ -110,11 +109,12 @@ def read_revision(file: RevisionFile) -> Revision:
 
 def _parse(file: RevisionFile) -> ast.Module:
     """The statements of ``file`` that may set a module's names."""
-    text = file.text[1:] if file.text.startswith("\ufeff") else file.text
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    marked = file.text.startswith("\ufeff")
+    text = file.text[marked:].replace("\r\n", "\n").replace("\r", "\n")
+    spellings = ("utf-8",) if marked else ("utf-8", "utf8")  # Python is that particular
     for line in text.split("\n", 2)[:2]:
         coding = _CODING.match(line)
-        if coding and not _is_utf8(coding.group(1)):
+        if coding and coding.group(1).lower() not in spellings:
             raise Unreadable(file.path, f"its encoding is {coding.group(1)}")
     first = _FIRST_FUNCTION.search(text)
     whole = first is None or _NOT_A_FUNCTION.search(text, first.start()) is not None
@@ -130,13 +130,6 @@ def _parse(file: RevisionFile) -> ast.Module:
             return ast.parse(text)
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             raise Unreadable(file.path, f"it is not valid Python: {error}") from error
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        return codecs.lookup(name).name == "utf-8"
-    except LookupError:
-        return False
 
 
 def _values(file: RevisionFile, tree: ast.Module) -> dict[str, ast.expr]:
