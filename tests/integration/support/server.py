@@ -84,7 +84,7 @@ class Server:
 
     root: Path
     database: Database
-    repository: Repository | None
+    origin: Repository | None
     app: str = "poser"
     core: str = "rattail"
     vars: dict[str, Any] = field(default_factory=dict)
@@ -121,6 +121,12 @@ class Server:
         else:
             server.vars["rattail_schema_ext_source_enabled"] = False
         return server
+
+    @property
+    def repository(self) -> Repository:
+        """The app's repository, which ``rattail_schema_ext_source_repo`` names; a released package has none."""
+        assert self.origin, "this server runs a released package"
+        return self.origin
 
     @property
     def env_dir(self) -> Path:
@@ -168,7 +174,6 @@ class Server:
 
     def deploy(self) -> None:
         """Bring the app there as the manual has it: clone, editable install, ``[alembic]``. No upgrade."""
-        assert self.repository
         self.source_dir.parent.mkdir(exist_ok=True)
         git(self.root, "clone", "--quiet", str(self.repository.path), str(self.source_dir))
         self.install()

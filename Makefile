@@ -1,0 +1,45 @@
+# Everything is below this directory: .venv/ holds Ansible and the test tools, .demo/ the demo, .cache/ what the tests build.
+# Another Python, of 3.11 to 3.13, is named like this: make PYTHON=python3.12 demo
+
+PYTHON ?= python3
+# how many tests run at once
+JOBS ?= auto
+
+.PHONY: help demo clean-demo test check lint unit integration molecule clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | while IFS="$$(printf '\t')" read -r target does; do \
+		printf '  make %-13s %s\n' "$$target" "$$does"; done
+
+demo: .venv/.made ## a Rattail server below .demo/, and the role run on it
+	@.venv/bin/python scripts/demo.py
+
+clean-demo: ## stop the demo's database server and remove .demo/
+	@$(PYTHON) scripts/demo.py --remove
+
+test: check molecule ## all tests: linters, unit, integration, Molecule
+
+check: lint unit integration ## all tests that need no containers
+
+lint: .venv/.made-dev ## linters, type checks, and the documentation of role and modules
+	@scripts/lint
+
+unit: .venv/.made-dev ## tests of single functions
+	@.venv/bin/pytest tests/unit
+
+integration: .venv/.made-dev ## tests against a real PostgreSQL and the real Rattail
+	@.venv/bin/pytest -n $(JOBS) tests/integration
+
+molecule: .venv/.made-dev ## whole servers in containers; sets Podman up where it is missing
+	@scripts/podman-setup
+	@scripts/molecule-all
+
+clean: clean-demo ## remove the demo, .venv/ and .cache/
+	@$(PYTHON) scripts/embedded_postgres.py remove .cache/postgres
+	@rm -rf .venv .cache
+
+.venv/.made: requirements.txt requirements-postgres.txt scripts/make_env.py
+	@$(PYTHON) scripts/make_env.py .venv requirements.txt requirements-postgres.txt
+
+.venv/.made-dev: $(filter-out requirements-wutta.txt requirements-build.txt,$(wildcard requirements*.txt)) scripts/make_env.py
+	@$(PYTHON) scripts/make_env.py .venv requirements-dev.txt --stamp .made-dev
