@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 import yaml
+
 from conftest import ROLE, ROOT
 
 sys.path.insert(0, str(ROLE / "filter_plugins"))
-import rattail_schema_ext as filters  # noqa: E402  Ansible finds filters by path, and so does this test
+import rattail_schema_ext as filters
 
 
 def load(path: str) -> Any:
@@ -124,7 +125,7 @@ def test_credentials_in_the_repository_are_refused_without_showing_them(repo: st
 
 @pytest.mark.parametrize(
     "repo",
-    ["git@git.example.com:poser.git", "ssh://git@git.example.com:2222/poser.git", "https://git.example.com/p.git", "/srv/git"],
+    ["git@git.example.com:p.git", "ssh://git@git.example.com:2222/p.git", "https://git.example.com/p.git", "/srv/git"],
 )
 def test_a_login_name_is_no_secret(repo: str) -> None:
     assert mistakes(repo=repo) == ""

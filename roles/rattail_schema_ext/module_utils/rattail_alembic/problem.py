@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 
 _USERINFO = re.compile(r"(?P<scheme>[a-z][a-z0-9+.\-]*://[^\s:/?#@]*):[^\s@/]*(?:@[^\s@/]*)*@", re.IGNORECASE)
-_QUERY_PASSWORD = re.compile(r"(?P<key>[?&\s]password=)[^&\s]+", re.IGNORECASE)
+_QUERY_PASSWORD = re.compile(r"(?P<key>(?:^|[?&\s])password=)(?:'[^']*'|[^&\s]+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
