@@ -10,7 +10,7 @@ from ansible.module_utils.rattail_alembic.problem import Refused, mask
     ("text", "masked"),
     [
         ("postgresql://rattail:s3cret@localhost/poser", "postgresql://rattail:***@localhost/poser"),
-        ("postgresql+psycopg2://rattail:s3@cret@db:5432/poser no", "postgresql+psycopg2://rattail:***@db:5432/poser no"),
+        ("postgresql+psycopg2://r:s3@cret@db:5432/poser no", "postgresql+psycopg2://r:***@db:5432/poser no"),
         ("https://oauth2:s3cret@git.example.com/poser.git", "https://oauth2:***@git.example.com/poser.git"),
         ("host=db password=s3cret user=rattail", "host=db password=*** user=rattail"),
         ("postgresql:///poser?user=rattail&password=s3cret", "postgresql:///poser?user=rattail&password=***"),

@@ -75,8 +75,7 @@ def explain_from_outside(env_dir: str, user: str) -> Refused:
         return Refused(
             "environment_missing",
             f"There is no Python environment at {env_dir} ({python} does not exist).",
-            "Create it (python3 -m venv) and install the app's base into it, "
-            "or correct rattail_schema_ext_env_dir.",
+            "Create it (python3 -m venv) and install the app's base into it, or correct rattail_schema_ext_env_dir.",
         )
     trial = subprocess.run([str(python), "-c", "import sys"], capture_output=True, check=False)
     if trial.returncode == 0:
@@ -203,12 +202,15 @@ def _unmet(distribution: importlib.metadata.Distribution, extra: str = "") -> It
     """Direct requirements that are not installed, or not in the version asked for.
 
     Extras of a requirement (``rattail[db]``) are followed one level: that is where an app's own
-    declaration ends. Without pip's copy of ``packaging`` nothing can be told, and nothing is said.
+    declaration ends. Without ``packaging`` or pip's copy of it nothing can be told, and nothing is said.
     """
     try:
-        from pip._vendor.packaging.requirements import Requirement
+        from packaging.requirements import Requirement
     except ImportError:
-        return
+        try:
+            from pip._vendor.packaging.requirements import Requirement  # type: ignore[assignment]  # the same class
+        except ImportError:
+            return
     for line in distribution.requires or []:
         requirement = Requirement(line)
         marker = requirement.marker

@@ -309,8 +309,7 @@ def _judge_missing(seen: Observation, location: Location) -> None:
                 "source_package_missing",
                 f"The source of {request.app!r} has no package {location.package.split('.')[0]!r} "
                 "at its top or below src/.",
-                "Correct rattail_schema_ext_app, rattail_schema_ext_source_repo or "
-                "rattail_schema_ext_source_version.",
+                "Correct rattail_schema_ext_app, rattail_schema_ext_source_repo or rattail_schema_ext_source_version.",
             )
         seen.versions_needed = True
         return

@@ -51,9 +51,7 @@ class Request:
         """Where the source is checked out from; None where it is used as it lies, or not at all."""
         if not self.source_enabled or not self.source_repo:
             return None
-        return Repository(
-            self.source_repo, self.source_version, self.source_key_file, self.source_accept_newhostkey
-        )
+        return Repository(self.source_repo, self.source_version, self.source_key_file, self.source_accept_newhostkey)
 
 
 def argument_spec() -> dict[str, dict[str, Any]]:

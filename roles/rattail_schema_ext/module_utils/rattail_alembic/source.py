@@ -131,9 +131,9 @@ def look_at(directory: str) -> Checkout:
             "Move it away, or point rattail_schema_ext_source_dir somewhere else.",
         )
     try:
-        status = _git(
-            "status", "--porcelain=v2", "--branch", "-z", "--untracked-files=no", directory=directory
-        ).decode(errors="surrogateescape")
+        status = _git("status", "--porcelain=v2", "--branch", "-z", "--untracked-files=no", directory=directory).decode(
+            errors="surrogateescape"
+        )
     except subprocess.CalledProcessError as error:
         words = _words(error)
         if "dubious ownership" in words:
@@ -275,9 +275,7 @@ class Commits:
                     "Check the network and the user's right to read it.",
                 ) from None
         try:
-            full = _git(
-                "rev-parse", "--verify", "--quiet", f"{target.commit}^{{commit}}", directory=self._directory
-            )
+            full = _git("rev-parse", "--verify", "--quiet", f"{target.commit}^{{commit}}", directory=self._directory)
         except subprocess.CalledProcessError:
             raise _unknown_version(self._repository) from None
         return Wanted(full.decode().strip(), target.branch, target.ref)
@@ -320,9 +318,9 @@ class Commits:
 
     def changes(self, before: str, after: str, names: tuple[str, ...]) -> list[str]:
         """Which of the files ``names`` differ between two commits."""
-        listing = _git(
-            "diff", "--name-only", "-z", before, after, "--", *names, directory=self._directory
-        ).decode(errors="surrogateescape")
+        listing = _git("diff", "--name-only", "-z", before, after, "--", *names, directory=self._directory).decode(
+            errors="surrogateescape"
+        )
         return [name for name in listing.split("\0") if name]
 
     def refuse_unpushed(self, target: Wanted) -> None:
