@@ -10,8 +10,8 @@ module: rattail_alembic_config
 short_description: Put the options of the C([alembic]) section into a config file
 version_added: "1.0.0"
 description:
-  - Gives the C([alembic]) section of an existing config file the options that O(section) has, and keeps every other byte
-    of the file, its owner, group and mode.
+  - Gives the C([alembic]) section of an existing config file the options that O(section) has, and keeps every other
+    byte of the file, its owner, group and mode.
   - Inside the section, other options and comments stay as they are, and so does an option that has an equivalent value.
   - A file without the section gets it at its end.
 options:

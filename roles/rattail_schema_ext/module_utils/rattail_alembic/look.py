@@ -182,6 +182,14 @@ def _look_at_config(seen: Observation) -> None:
             "and rattail_schema_ext_config_enabled is false.",
             f"Give it these options: {lines}.",
         )
+    directory = os.path.dirname(os.path.realpath(request.config_file))
+    if not os.access(directory, os.W_OK):
+        raise Refused(
+            "config_forbidden",
+            f"[alembic] in {request.config_file} has to change, but {request.user!r} may not write to {directory}.",
+            f"Give the directory to that user (chown {request.user} {directory}), "
+            "or set rattail_schema_ext_config_enabled: false and manage the section yourself.",
+        )
 
 
 def location_in(package: str) -> str:

@@ -184,8 +184,7 @@ def _strings(file: RevisionFile, name: str, value: ast.expr | None) -> tuple[str
         return ()
     if isinstance(literal, str):
         literal = (literal,)
-    # A set of several has no order that would be the same in the next process.
-    if isinstance(literal, (tuple, list)) or (isinstance(literal, set) and len(literal) == 1):
+    if isinstance(literal, (tuple, list)):  # a set has no order to go by, and Alembic 1.7 takes none
         strings = tuple(item for item in literal if isinstance(item, str) and item)
         if len(strings) == len(literal):
             return strings
