@@ -77,6 +77,7 @@ def result(look: Mapping[str, Any], upgrade: Mapping[str, Any], again: Mapping[s
         "applied": upgrade.get("applied", []),
         "source": {**look["source"], "after": now.get("source", look["source"])["after"]},
         "changed": bool(look["todo"]),
+        "warnings": [*look.get("warnings", []), *upgrade.get("warnings", [])],
         **({"failed_revision": upgrade["failed_revision"]} if "failed_revision" in upgrade else {}),
     }
 

@@ -242,7 +242,7 @@ refusals:
   elements: str
 warnings:
   description: What does not stand in the way but should be known.
-  returned: always
+  returned: when there is any
   type: list
   elements: str
 summary:

@@ -214,7 +214,7 @@ install_reason:
   type: str
 warnings:
   description: What does not stand in the way but should be known.
-  returned: always
+  returned: when there is any
   type: list
   elements: str
 failed_revision:

@@ -102,6 +102,13 @@ def _look_at_environment(seen: Observation) -> None:
             f"{request.app!r} is not the name of a Python package.",
             "Set rattail_schema_ext_app to the package that the app's code lies in, e.g. poser.",
         )
+    for name, path in (("env_dir", request.env_dir), ("source_dir", request.source_dir)):
+        if not os.path.isabs(path):
+            raise Refused(
+                "path_relative",
+                f"rattail_schema_ext_{name} is {path!r}, which is no absolute path.",
+                "Begin it with a slash: which directory it would count from differs between tasks.",
+            )
     if not environment.is_running_in(request.env_dir):
         raise environment.explain_from_outside(request.env_dir, request.user)
     environment.refuse_wrong_user(request.user)
