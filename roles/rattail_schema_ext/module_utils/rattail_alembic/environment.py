@@ -81,8 +81,9 @@ def explain_from_outside(env_dir: str, user: str) -> Refused:
     if trial.returncode == 0:
         return Refused(
             "look_failed",
-            f"{python} works, yet looking at the host with it failed.",
-            "Run again with -vvv to see what the first look said.",
+            f"{python} works, yet looking at the host with it as {user!r} failed.",
+            "Run again with -vvv to see why; to become another unprivileged user, "
+            "Ansible needs pipelining or the package acl on the host.",
         )
     words = trial.stderr.decode(errors="replace").strip().splitlines()
     return Refused(

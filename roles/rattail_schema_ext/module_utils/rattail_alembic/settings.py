@@ -70,7 +70,7 @@ def database_url(config_file: str, core: Core, environ: Mapping[str, str]) -> st
     for path in paths:
         _load(path, prefix, files, required_by="")
     layers = list(files.values())
-    keys = _listed(_get(layers, f"{prefix}.db.keys") or "", config_file) or ["default"]
+    keys = _listed(_get(layers, f"{prefix}.db.keys") or "default", config_file)
     settings = _below(layers, f"{prefix}.db")
     urls = {key: _engine_url(settings, key, core) for key in (key.strip() for key in keys)}
     url = urls.get("default")
