@@ -117,6 +117,11 @@ REFUSED = {
         "Add default to the list keys in section",
         {"f": f"[rattail.db]\nkeys = host\ndefault.url = {URL}\nhost.url = {URL}\n"},
     ),
+    "the keys are a comment": (
+        "database_unconfigured",
+        "Add default",
+        {"f": f"[rattail.db]\nkeys = #\ndefault.url = {URL}\n"},
+    ),
     "a required file is missing": ("config_require_missing", "which", {"f": "[rattail.config]\nrequire = g\n"}),
     "a percent sign": ("config_interpolation", "Write %%", {"f": "[a]\nx = secret%\n"}),
     "a quote": ("config_syntax", "Close it", {"f": "[rattail.config]\ninclude = 'g\n"}),
@@ -174,3 +179,22 @@ def test_rattails_own_option_is_unknown_to_wutta(tmp_path: Path) -> None:
     path = write(tmp_path, {"f": f"[wutta.db]\ndefault.url = {URL}\ndefault.record_changes = true\n"})
     with pytest.raises(Unsure):
         database_url(path, WUTTA, {})
+
+
+@pytest.mark.parametrize(("release", "sure"), [("0.16.0", False), ("0.18.1", True), ("1.0", True)])
+def test_leaves_old_releases_to_themselves(
+    release: str, sure: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(
+        tmp_path,
+        {
+            "f": f"[rattail.db]\ndefault.url = {URL}\n",
+            f"WuttJamaican-{release}.dist-info/METADATA": f"Name: WuttJamaican\nVersion: {release}\n",
+        },
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    if sure:
+        assert database_url(path, RATTAIL, {})
+    else:
+        with pytest.raises(Unsure, match=release):
+            database_url(path, RATTAIL, {})

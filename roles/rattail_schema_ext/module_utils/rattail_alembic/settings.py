@@ -2,14 +2,15 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The database URL that the app's own ``make_config`` comes to, read without importing the app.
 
-Sources: ``wuttjamaican/conf.py`` and ``wuttjamaican/db/conf.py`` 0.33, ``rattail/config.py`` and
-``rattail/db/config.py`` 0.21, and python-configuration 0.12, which they keep their settings in. What
-is not reproduced here raises :class:`Unsure`, never another answer.
+Sources: ``wuttjamaican/conf.py`` and ``wuttjamaican/db/conf.py`` 0.18.1 to 0.33, ``rattail/config.py``
+and ``rattail/db/config.py`` 0.21, and python-configuration 0.12, which they keep their settings in.
+What is not reproduced here raises :class:`Unsure`, never another answer.
 """
 
 from __future__ import annotations
 
 import configparser
+import importlib.metadata
 import io
 import os
 import re
@@ -23,6 +24,9 @@ from .url import Target, parse_url
 __all__ = ["Target", "Unsure", "database_url", "parse_url"]
 
 Settings = dict[str, str]
+
+# Before this, values were not interpolated, and a file was read again each time it was named.
+_FIRST_OF_ITS_KIND = (0, 18, 1)
 
 # Options of an engine that change nothing about its URL and cannot fail with these values.
 _TRUTH = re.compile(r"true|yes|on|1|false|no|off|0", re.IGNORECASE)
@@ -63,6 +67,7 @@ def database_url(config_file: str, core: Core, environ: Mapping[str, str]) -> st
     :raises Refused: where the app would have no database, or fail on its files.
     :raises Unsure: where a setting is in use whose meaning is not reproduced here.
     """
+    _refuse_to_guess_at_old_releases()
     prefix = core.config_prefix
     more = environ.get(f"{prefix.upper()}_CONFIG_PLUS_FILES")
     paths = [config_file, *([] if more is None else more.split(os.pathsep))]
@@ -83,6 +88,15 @@ def database_url(config_file: str, core: Core, environ: Mapping[str, str]) -> st
             f"Add {missing} in section [{prefix}.db] of {config_file}.",
         )
     return url
+
+
+def _refuse_to_guess_at_old_releases() -> None:
+    try:
+        release = importlib.metadata.version("WuttJamaican")
+    except importlib.metadata.PackageNotFoundError:
+        raise Unsure("WuttJamaican is not installed here") from None
+    if tuple(int(part) for part in re.findall(r"\d+", release)[:3]) < _FIRST_OF_ITS_KIND:
+        raise Unsure(f"WuttJamaican {release} reads config files in another way")
 
 
 def _load(path: str, prefix: str, files: dict[str, Settings], required_by: str | None) -> None:
@@ -187,7 +201,7 @@ def _engine_url(settings: Settings, key: str, core: Core) -> str | None:
     for prefix in prefixes:
         options = {name[len(prefix) :]: value for name, value in settings.items() if name.startswith(prefix)}
         if "url" in options:
-            _refuse_to_guess(options, f"{core.config_prefix}.db.{prefix}", core)
+            _refuse_to_guess_at_options(options, f"{core.config_prefix}.db.{prefix}", core)
             if key != "default":
                 _check_other(options["url"], key)
             return options["url"]
@@ -197,7 +211,7 @@ def _engine_url(settings: Settings, key: str, core: Core) -> str | None:
     return None
 
 
-def _refuse_to_guess(options: Settings, prefix: str, core: Core) -> None:
+def _refuse_to_guess_at_options(options: Settings, prefix: str, core: Core) -> None:
     for name, value in options.items():
         allowed = _HARMLESS.get(name)
         if allowed is None or not allowed.fullmatch(value) or (name in _RATTAIL_ONLY and core.name != "rattail"):
