@@ -13,6 +13,12 @@ TEMPLATES = Path(__file__).resolve().parents[2] / "roles" / "rattail_schema_ext"
 APP = "poser.db:alembic/versions"
 COREPOS = "rattail_corepos.db:alembic/versions"
 CORE = "rattail.db:alembic/versions"
+MANUAL = f"""\
+[alembic]
+script_location = rattail.db:alembic
+version_locations = {APP} {CORE}
+path_separator = space
+"""
 NEW = (1, 19, 2)
 OLD = (1, 15, 2)
 

@@ -8,18 +8,11 @@ from textwrap import dedent
 
 import pytest
 from alembic.config import Config
-from alembic_section import APP, CORE, COREPOS, NEW, OLD, rendered, wanted_for
+from alembic_section import APP, CORE, COREPOS, MANUAL, NEW, OLD, rendered, wanted_for
 from ansible.module_utils.rattail_alembic import ini, order
 from ansible.module_utils.rattail_alembic.cores import CORES
 from ansible.module_utils.rattail_alembic.problem import Refused
 from ansible.module_utils.rattail_alembic.section import Section, extract, read, replace, split_locations
-
-MANUAL = f"""\
-[alembic]
-script_location = rattail.db:alembic
-version_locations = {APP} {CORE}
-path_separator = space
-"""
 
 
 def put_right(text: str, **changes: object) -> str:

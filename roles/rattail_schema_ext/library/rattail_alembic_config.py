@@ -40,6 +40,7 @@ attributes:
     platforms: posix
 notes:
   - The file is replaced as a whole (renamed into place), so that a reader sees the old one or the new one.
+  - Where that would change its owner or group, because the user who runs this may not give it back, the module fails.
 author:
   - rattail_schema_ext contributors (@rattail-schema-ext)
 """
@@ -70,7 +71,9 @@ problem:
   type: dict
 """
 
+import grp
 import os
+import pwd
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -106,6 +109,35 @@ def read(path: str) -> bytes:
     return data
 
 
+def refuse_lost_owner(path: str, owner: int, group: int, user: int, groups: set[int]) -> None:
+    """Only root may give a file to somebody else, and anybody only to a group of their own.
+
+    :raises Refused: where the file, replaced by ``user``, would not keep its owner and group (numbers, as all here).
+    """
+    if user == 0 or (owner == user and group in groups):
+        return
+    raise Refused(
+        "config_owner",
+        f"The config file {path} belongs to {_user(owner)} and group {_group(group)},"
+        f" and would not any more once {_user(user)} has replaced it.",
+        f"Give it to the user that runs this: chown {_user(user)}:{_group(min(groups))} {path}.",
+    )
+
+
+def _user(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
+def _group(number: int) -> str:
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
+
+
 def write(module: AnsibleModule, path: str, data: bytes) -> None:
     """Replace the file as a whole; ``atomic_move`` gives the new one the owner and mode of the old one."""
     handle, scratch = tempfile.mkstemp(dir=module.tmpdir)
@@ -121,6 +153,10 @@ def main() -> None:
     try:
         before = read(path)
         after = section.replace(before, module.params["section"])
+        if after != before:
+            there = os.stat(path)
+            groups = {os.getegid(), *os.getgroups()}
+            refuse_lost_owner(path, there.st_uid, there.st_gid, os.geteuid(), groups)
     except Refused as refused:
         module.fail_json(msg=str(refused), problem=refused.problem.as_dict())
     result: dict[str, Any] = {
