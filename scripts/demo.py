@@ -28,7 +28,7 @@ The demo is up: real Rattail, its schema applied, and on top of it what examples
 
 {tables}
 
-Look at a table:       .demo/postgres/bin/psql "$(cat .demo/dsn)" -c '\\d poser_widget'
+Look at them:          .demo/postgres/bin/psql "$(cat .demo/dsn)" -c '\\d poser_*'
 Nothing is left to do: .venv/bin/ansible-playbook site.yml --check --diff
 Where it stands:       .venv/bin/ansible-playbook playbooks/status.yml
 
@@ -53,7 +53,7 @@ def up() -> int:
     # the user's own ansible.cfg or inventory would not fit
     done = subprocess.run([*playbook, "-i", "inventory/demo"], cwd=ROOT, check=False)
     if done.returncode == 0:
-        print(_CLOSING.format(tables=psql(server, DATABASE, r"\dt poser_*").strip()))
+        print(_CLOSING.format(tables=psql(server, DATABASE, r"\dt poser_*").strip("\n")))
     return done.returncode
 
 
