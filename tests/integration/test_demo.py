@@ -100,6 +100,32 @@ def processes(words: str) -> list[str]:
     return found
 
 
+@pytest.mark.parametrize(("missing", "said"), [("ensurepip", ""), ("ensurepip pip", "apt-get install python3-venv")])
+def test_debian_without_python3_venv(tmp_path: Path, missing: str, said: str) -> None:
+    """It manages with the system's own pip, and names the package where there is none either."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "if sys.prefix == sys.base_prefix:\n"
+        "    sys.modules.update(dict.fromkeys(os.environ['MISSING'].split()))\n"
+    )
+    (tmp_path / "requirements.txt").write_text("packaging\n")
+    done = subprocess.run(
+        [os.path.realpath(sys.executable), ROOT / "scripts" / "make_env.py", "env", "requirements.txt"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "MISSING": missing},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if said:
+        assert done.returncode == 1
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
+    else:
+        assert done.returncode == 0, done.stderr
+        run(tmp_path, "env/bin/python", "-c", "import packaging, pip")
+
+
 def test_the_demo(checkout: Path) -> None:
     before = modes(checkout)
     accounts = Path("/etc/passwd").read_bytes()
