@@ -4,5 +4,5 @@
 
 The files are read in the order the data flows, and each imports only from those
 above it: problem, cores, section, source, environment, locations, graph, settings,
-request, database, plan, runner, look, report.
+request, database, plan, runner, observation, revisions, look, report, apply.
 """

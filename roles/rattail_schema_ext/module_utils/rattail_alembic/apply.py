@@ -7,7 +7,8 @@ from __future__ import annotations
 from typing import Any
 
 from . import runner
-from .look import Observation, look
+from .look import look
+from .observation import Observation
 from .report import describe, result
 from .request import Request
 

@@ -27,6 +27,11 @@ class Location:
     relative: str | None = None
 
 
+def standard(package: str) -> str:
+    """Where a package keeps its revisions, as Rattail's manual and its integrations have it."""
+    return f"{package}.db:alembic/versions"
+
+
 def package_of(spec: str) -> str:
     """The package of a ``pkg:path`` location, and empty for a plain path.
 

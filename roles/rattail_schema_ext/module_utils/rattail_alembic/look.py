@@ -9,65 +9,18 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import environment, locations, plan, runner, section, settings, source
 from .database import Contents
 from .database import look_at as look_at_database
-from .graph import Graph, Revision, RevisionFile, Unreadable, is_revision_file
-from .locations import Location
-from .plan import Plan
-from .problem import Problem, Refused
+from .observation import Observation
+from .problem import Refused
 from .request import Request
+from .revisions import look_at_locations, look_at_revisions
 from .url import parse_url
-
-
-@dataclass
-class Observation:
-    """What was seen. A part that could not be looked at keeps its empty value, and a problem says why."""
-
-    request: Request
-    problems: list[Problem] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    alembic: str = ""
-    checkout: source.Checkout = field(default_factory=lambda: source.Checkout(""))
-    wanted: source.Wanted | None = None
-    commits: source.Commits | None = None
-    options: dict[str, str] = field(default_factory=dict)
-    section: section.Wanted | None = None
-    locations: list[Location] = field(default_factory=list)
-    graph: Graph | None = None
-    versions_needed: bool = False
-    install_reason: str = ""
-    contents: Contents | None = None
-    plan: Plan | None = None
-    fast_path: bool = True
-
-    @property
-    def moves(self) -> bool:
-        """Whether the work tree is not at the commit wanted."""
-        return self.wanted is not None and self.wanted.differs_from(self.checkout)
-
-    @property
-    def todo(self) -> list[str]:
-        """The phases that have something to do, in order."""
-        if self.problems:
-            return []
-        return [
-            phase
-            for phase, needed in (
-                ("source", self.moves),
-                ("install", bool(self.install_reason)),
-                ("config", self.section is not None and self.section.needed),
-                ("versions", self.versions_needed),
-                ("upgrade", self.plan is not None and bool(self.plan.pending)),
-            )
-            if needed
-        ]
 
 
 def look(request: Request) -> Observation:
@@ -78,8 +31,8 @@ def look(request: Request) -> Observation:
             lambda: _look_at_environment(seen),
             lambda: _look_at_source(seen, stack),
             lambda: _look_at_config(seen),
-            lambda: _look_at_locations(seen),
-            lambda: _look_at_revisions(seen, stack),
+            lambda: look_at_locations(seen),
+            lambda: look_at_revisions(seen, stack),
             lambda: _look_at_install(seen),
             lambda: _look_at_database(seen),
             lambda: _look_at_plan(seen),
@@ -172,8 +125,8 @@ def _look_at_config(seen: Observation) -> None:
     seen.section = section.wanted(
         present,
         core=request.base,
-        app_location=location_in(request.app),
-        integration_locations=[location_in(package) for package in request.integrations],
+        app_location=locations.standard(request.app),
+        integration_locations=[locations.standard(package) for package in request.integrations],
         script_location=request.script_location or None,
         alembic_version=environment.version_tuple(seen.alembic),
     )
@@ -199,199 +152,6 @@ def _look_at_config(seen: Observation) -> None:
         )
 
 
-def location_in(package: str) -> str:
-    return f"{package}.db:alembic/versions"
-
-
-def _look_at_locations(seen: Observation) -> None:
-    if seen.section is None or _source_failed(seen):
-        return
-    request = seen.request
-    files: list[str] = []
-    if seen.commits is not None and seen.wanted is not None:
-        files = seen.commits.files(seen.wanted.commit)
-    for spec in seen.section.version_locations:
-        package = locations.package_of(spec)
-        # Another package of the same name may lie in the source; only what is known to come from it counts.
-        ours = request.source_enabled and package and _comes_from_source(request, package.split(".")[0])
-        offered = (files or locations.source_files(request.source_dir, package)) if ours else []
-        seen.locations.append(
-            locations.resolve(
-                spec,
-                config_file=request.config_file,
-                working_dir=request.env_dir,
-                package_directory=environment.package_directory,
-                source_dir=request.source_dir if request.source_enabled else "",
-                source_files=offered,
-            )
-        )
-
-
-def _source_failed(seen: Observation) -> bool:
-    return seen.request.repository is not None and seen.wanted is None
-
-
-def _comes_from_source(request: Request, package: str) -> bool:
-    if package == request.app.split(".")[0]:
-        return True
-    found = environment.package_directory(package)
-    return found is not None and environment.is_below(found, request.source_dir)
-
-
-def _look_at_revisions(seen: Observation, stack: ExitStack) -> None:
-    files: dict[str, list[RevisionFile]] = {}
-    for location in seen.locations:
-        found = _revision_files(seen, location)
-        if found is not None:
-            files[location.spec] = found
-        else:
-            _judge_missing(seen, location)
-    if not seen.locations or seen.problems:
-        return
-    try:
-        if _is_on(seen.options.get("sourceless", "")):
-            raise Unreadable(seen.request.config_file, "sourceless revisions are no text")
-        seen.graph = Graph.from_files(file for found in files.values() for file in found)
-    except Unreadable:
-        seen.fast_path = False
-        seen.graph = _graph_by_alembic(seen, files, stack)
-    _judge_revisions(seen, seen.graph)
-
-
-def _is_on(value: str) -> bool:
-    return value.strip().lower() in ("1", "true", "yes", "on")
-
-
-def _revision_files(seen: Observation, location: Location) -> list[RevisionFile] | None:
-    """The revision files of a location at the commit wanted; None where the location does not exist."""
-    recursive = _is_on(seen.options.get("recursive_version_locations", ""))
-    on_disk: list[str] = []
-    if location.directory and os.path.isdir(location.directory):
-        on_disk = [name for name in locations.names_in(location.directory, recursive=recursive) if _is_revision(name)]
-    elif seen.commits is None or location.relative is None:
-        return None
-    if location.relative is None or seen.request.repository is None:
-        return _from_disk(location, on_disk)
-    uncommitted = _uncommitted(seen, location, on_disk)
-    if seen.commits is None or seen.wanted is None:
-        return _from_disk(location, on_disk)
-    commit = seen.wanted.commit
-    everything = list(locations.names_below(seen.commits.files(commit, location.relative), location.relative,
-                                            recursive=recursive))  # fmt: skip
-    if not everything and not os.path.isdir(location.directory):
-        return None
-    names = [name for name in everything if _is_revision(name)]
-    contents = seen.commits.read(commit, [os.path.join(location.relative, name) for name in names])
-    found = {name: text.decode("utf-8", errors="surrogateescape") for name, text in zip(names, contents.values())}
-    files = [RevisionFile(os.path.join(location.directory, name), location.spec, found[name]) for name in names]
-    return files + _from_disk(location, uncommitted)
-
-
-def _is_revision(name: str) -> bool:
-    return is_revision_file(os.path.basename(name))
-
-
-def _from_disk(location: Location, names: list[str]) -> list[RevisionFile]:
-    paths = [os.path.join(location.directory, name) for name in names]
-    return [
-        RevisionFile(path, location.spec, Path(path).read_bytes().decode("utf-8", errors="surrogateescape"))
-        for path in paths
-    ]
-
-
-def _uncommitted(seen: Observation, location: Location, on_disk: list[str]) -> list[str]:
-    """Revision files in the work tree that git does not know: allowed, or a problem."""
-    if not seen.checkout.commit or location.relative is None:
-        return []
-    known = source.tracked(seen.checkout.directory, location.relative)
-    uncommitted = [name for name in on_disk if os.path.join(location.relative, name) not in known]
-    if uncommitted and not seen.request.allow_uncommitted_revisions:
-        raise Refused(
-            "revision_uncommitted",
-            f"The checkout {seen.checkout.directory} has a revision that git does not know: "
-            f"{os.path.join(location.relative, uncommitted[0])}.",
-            "Commit and push it, move it away, or set rattail_schema_ext_allow_uncommitted_revisions: true.",
-        )
-    return uncommitted
-
-
-def _judge_missing(seen: Observation, location: Location) -> None:
-    """A location that does not exist is skipped by Alembic in silence; never here."""
-    request = seen.request
-    if location.spec == location_in(request.app) and request.source_enabled:
-        if location.relative is None:
-            raise Refused(
-                "source_package_missing",
-                f"The source of {request.app!r} has no package {location.package.split('.')[0]!r} "
-                "at its top or below src/.",
-                "Correct rattail_schema_ext_app, rattail_schema_ext_source_repo or rattail_schema_ext_source_version.",
-            )
-        seen.versions_needed = True
-        return
-    package = location.package.split(".")[0]
-    if not location.directory:
-        cause = f"The version location {location.spec} leads nowhere: {sys.executable} has no package {package!r}."
-        remedy = f"Install it into the environment ({sys.executable} -m pip install {package})."
-    else:
-        cause = f"The version location {location.spec} leads to {location.directory}, which does not exist."
-        remedy = f"Install a release of {package or 'the package'} that ships it (package data), or make the directory."
-    if location.spec not in (location_in(request.app), request.base.version_location):
-        remedy += f" If it is not meant to be there, take it out of [alembic] in {request.config_file}."
-    raise Refused("location_missing", cause, remedy)
-
-
-def _graph_by_alembic(seen: Observation, files: dict[str, list[RevisionFile]], stack: ExitStack) -> Graph:
-    """The graph as Alembic loads it, from copies where the files are those of a commit not checked out."""
-    assert seen.section is not None
-    directories: list[tuple[str, str]] = []
-    for location in seen.locations:
-        directory = location.directory
-        if seen.commits is not None and location.relative is not None:
-            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="rattail_schema_ext_"))
-            for file in files.get(location.spec, []):
-                copy = Path(directory, os.path.basename(file.path))
-                copy.write_bytes(file.text.encode("utf-8", errors="surrogateescape"))
-        if os.path.isdir(directory):
-            directories.append((location.spec, directory))
-    rows = runner.revisions(seen.request.config_file, seen.section.options(), directories)
-    places = {location.spec: location.directory for location in seen.locations}
-    return Graph(
-        Revision(
-            revision=row["revision"],
-            down_revision=tuple(row["down_revision"]),
-            branch_labels=tuple(row["branch_labels"]),
-            depends_on=tuple(row["depends_on"]),
-            message=row["message"],
-            path=os.path.join(places[row["location"]], os.path.basename(row["path"])),
-            location=row["location"],
-        )
-        for row in rows
-    )
-
-
-def _judge_revisions(seen: Observation, graph: Graph) -> None:
-    request = seen.request
-    filled = {revision.location for revision in graph.revisions.values()}
-    if request.base.version_location not in filled:
-        raise Refused(
-            "revisions_missing",
-            f"Not one revision was found in {request.base.version_location}.",
-            f"Install {request.base.package} anew: its package lacks its revisions.",
-        )
-    ours = location_in(request.app)
-    if ours not in filled:
-        seen.warnings.append(
-            f"{request.app} has no revision yet in {ours}, so only {request.base.label} is brought up to date."
-            " Write the first one with alembic revision, commit it and run again."
-        )
-    heads = graph.heads_in(ours)
-    if len(heads) > 1:
-        paths = " and ".join(graph.revisions[head].path for head in heads)
-        seen.warnings.append(
-            f"{request.app} has {len(heads)} heads, in {paths}: all are applied. Join them with alembic merge."
-        )
-
-
 def _look_at_install(seen: Observation) -> None:
     request = seen.request
     if not request.source_enabled:
@@ -402,7 +162,7 @@ def _look_at_install(seen: Observation) -> None:
                 f"Install its release into {request.env_dir}, or give rattail_schema_ext_source_repo.",
             )
         return
-    if _source_failed(seen):
+    if seen.source_failed:
         return
     reason = environment.install_reason(request.app, request.source_dir)
     if not reason and seen.commits is not None and seen.wanted is not None:

@@ -9,7 +9,8 @@ from typing import Any
 
 from . import plan
 from .graph import Graph
-from .look import Observation, location_in
+from .locations import standard
+from .observation import Observation
 from .problem import mask
 
 # What an earlier task of the real run may yet make, so that check mode must not stumble over it.
@@ -78,7 +79,7 @@ def _first_cause(seen: Observation) -> str:
 
 
 def _versions_directory(seen: Observation) -> str:
-    ours = location_in(seen.request.app)
+    ours = standard(seen.request.app)
     return next((location.directory for location in seen.locations if location.spec == ours), "")
 
 

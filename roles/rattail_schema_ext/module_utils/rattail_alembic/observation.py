@@ -1,0 +1,64 @@
+# Copyright: rattail_schema_ext contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What one look saw, as far as it came."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from . import section, source
+from .database import Contents
+from .graph import Graph
+from .locations import Location
+from .plan import Plan
+from .problem import Problem
+from .request import Request
+
+
+@dataclass
+class Observation:
+    """What was seen. A part that could not be looked at keeps its empty value, and a problem says why."""
+
+    request: Request
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    alembic: str = ""
+    checkout: source.Checkout = field(default_factory=lambda: source.Checkout(""))
+    wanted: source.Wanted | None = None
+    commits: source.Commits | None = None
+    options: dict[str, str] = field(default_factory=dict)
+    section: section.Wanted | None = None
+    locations: list[Location] = field(default_factory=list)
+    graph: Graph | None = None
+    versions_needed: bool = False
+    install_reason: str = ""
+    contents: Contents | None = None
+    plan: Plan | None = None
+    fast_path: bool = True
+
+    @property
+    def moves(self) -> bool:
+        """Whether the work tree is not at the commit wanted."""
+        return self.wanted is not None and self.wanted.differs_from(self.checkout)
+
+    @property
+    def source_failed(self) -> bool:
+        """Whether it is not known which commit is wanted, though one is."""
+        return self.request.repository is not None and self.wanted is None
+
+    @property
+    def todo(self) -> list[str]:
+        """The phases that have something to do, in order."""
+        if self.problems:
+            return []
+        return [
+            phase
+            for phase, needed in (
+                ("source", self.moves),
+                ("install", bool(self.install_reason)),
+                ("config", self.section is not None and self.section.needed),
+                ("versions", self.versions_needed),
+                ("upgrade", self.plan is not None and bool(self.plan.pending)),
+            )
+            if needed
+        ]
