@@ -144,6 +144,11 @@ class TestWanted:
             (f"{APP}, {CORE}", "space", [APP, CORE]),
             (f"{APP}\n{CORE}", "space", [APP, CORE]),
             (f"{APP} {CORE}", "newline", [APP, CORE]),
+            (f"{APP}, {APP}", "newline", [APP, APP]),
+            (f"{APP},{CORE}", "newline", [APP, CORE]),
+            (f"x:y {APP},{CORE}", "space", ["x:y", APP, CORE]),
+            ("/srv/a,b x:y", "space", ["/srv/a,b", "x:y"]),
+            (f"{APP}, x:y", "os", [APP, "x:y"]),
             ("/srv/my app/v\nx:y", "newline", ["/srv/my app/v", "x:y"]),
         ],
     )

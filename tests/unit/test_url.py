@@ -21,7 +21,7 @@ from sqlalchemy.engine import make_url
         ("postgresql://u+v:a+b@h/d", Target("h", None, "d", "u+v", "a+b")),
         ("postgresql://u@[::1]:5433/d", Target("::1", 5433, "d", "u")),
         ("postgresql://h:0/d", Target("h", None, "d")),
-        ("postgresql://u:@h/d%20e", Target("h", None, "d%20e", "u")),
+        ("postgresql://u:@h/d e%", Target("h", None, "d e%", "u")),
         ("postgresql://postgres:@/d?host=/run/pg:1", Target("/run/pg:1", None, "d", "postgres")),
         ("postgresql://u@h/d?sslmode=require&application_name=a+b%26", Target("h", None, "d", "u", "", {
             "sslmode": "require", "application_name": "a b&"})),
@@ -56,6 +56,7 @@ def test_psycopg_is_libpq_too() -> None:
         ("postgresql://secret:x/d", "database_url_invalid", "port is not a number"),
         ("postgresql://secret:/d", "database_url_invalid", "port is not a number"),
         ("postgresql://u:p@secret@h/d", "database_url_invalid", "must be written %40"),
+        ("postgresql://h/secret%20", "database_url_invalid", "not every SQLAlchemy decodes"),
         ("postgresql://h/secret?dbname=e", "database_url_invalid", "(dbname in its query)"),
         ("postgresql://h?dbname=e&database=secret", "database_url_invalid", "more than one place"),
         ("postgresql:///d?host=a:1:2&host=b", "database_url_invalid", "more than one colon"),

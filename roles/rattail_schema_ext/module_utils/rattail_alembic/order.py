@@ -31,17 +31,22 @@ def split(text: str, separator: str) -> list[str]:
 
 def meant(text: str, separator: str, known: set[str]) -> list[str]:
     """The locations that whoever wrote ``text`` meant, also where the separator does not say so."""
-    if separator not in ("newline", "os", ":", ";"):
-        words = (word.strip(",") for word in text.split()) if separator == "space" else re.split(r"[\s,]+", text)
-        return [word for word in words if word]
+    if separator not in SEPARATORS:
+        return _words(text)
     pieces = [piece.strip() for piece in text.split(SEPARATORS[separator]) if piece.strip()]
-    if SEPARATORS[separator] == ":" and not all(piece.startswith(("/", "%(")) for piece in pieces):
-        return text.split() if len(text.split()) > 1 else _paired(pieces)
+    if separator == "space":
+        pieces = [word.strip(",") for word in text.split()]
+    elif SEPARATORS[separator] == ":" and not all(piece.startswith(("/", "%(")) for piece in pieces):
+        return _words(text) if len(_words(text)) > 1 else _paired(pieces)
     result = []
     for piece in pieces:
-        words_in = piece.split()
-        result += words_in if any(key(word) in known for word in words_in) else [piece]
-    return result
+        words = _words(piece)
+        result += words if any(key(word) in known for word in words) else [piece]
+    return [piece for piece in result if piece]
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in re.split(r"[\s,]+", text) if word]
 
 
 def _paired(pieces: list[str]) -> list[str]:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """From a database URL to the arguments of ``psycopg2.connect``, as SQLAlchemy comes to them.
 
-Sources: ``sqlalchemy/engine/url.py`` and ``dialects/postgresql`` of 1.4 and 2.0. Where these two
+Sources: ``sqlalchemy/engine/url.py`` and ``dialects/postgresql`` of 1.4, 2.0 and 2.1. Where these
 disagree, the URL is refused rather than guessed at.
 """
 
@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, unquote
 
 from .problem import Refused
 
-# sqlalchemy.engine.url._parse_url, the same in 1.4 and 2.0. It is not anchored at its end.
+# sqlalchemy.engine.url._parse_url, the same in 1.4, 2.0 and 2.1. It is not anchored at its end.
 _URL = re.compile(
     r"""
     (?P<name>[\w\+]+)://
@@ -136,7 +136,12 @@ def _port(text: str | None) -> str:
 
 
 def _judge_database(query: dict[str, list[str]], database: str) -> None:
-    """1.4 gives psycopg2 the path as ``database`` and 2.0 as ``dbname``, and it refuses to have both."""
+    """1.4 gives psycopg2 the path as ``database`` and 2.0 as ``dbname``, and it refuses to have both.
+
+    Only since 2.1 are escapes in the path decoded.
+    """
+    if unquote(database) != database:
+        raise _invalid("its database name has a %-escape, which not every SQLAlchemy decodes")
     named = [name for name in ("dbname", "database") if name in query]
     if len(named) + bool(database) > 1:
         raise _invalid(f"it names the database in more than one place ({', '.join(named)} in its query)")
@@ -190,7 +195,8 @@ def _invalid(what: str) -> Refused:
     return Refused(
         "database_url_invalid",
         f"The database URL in the app's config cannot be used: {what}.",
-        "Write it as postgresql://user:password@host:port/database, with %-escapes for special characters.",
+        "Write it as postgresql://user:password@host:port/database, "
+        "with %-escapes for special characters in user and password.",
     )
 
 
