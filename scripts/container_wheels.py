@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Fills .cache/wheels with what a Rattail server's environment is made of, for the Python of an image.
 
-    container-wheels IMAGE
+    container_wheels.py IMAGE
 
 Runs pip once, inside IMAGE, with this machine's own pip settings: index, find-links, proxy, certificates.
 The scenarios then install from the directory alone. Does nothing where the wheels belong to this image and
@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 
 PROJECT = Path(__file__).resolve().parent.parent
 WHEELS = PROJECT / ".cache" / "wheels"
-LOG = PROJECT / ".cache" / "container-wheels.log"
+LOG = PROJECT / ".cache" / "container_wheels.log"
 # Rattail itself, and what pip fetches for an isolated build of an app, editable or not.
 REQUIREMENTS = [PROJECT / "requirements-rattail.txt", PROJECT / "requirements-build.txt"]
 
@@ -78,7 +78,7 @@ def main() -> None:
     if stamp.exists() and stamp.read_text() == wanted:
         return
 
-    print("container-wheels: fetching wheels for the containers", file=sys.stderr)
+    print("container_wheels: fetching wheels for the containers", file=sys.stderr)
     settings = pip_settings()
     environment = {n: os.environ[n] for name in ENVIRONMENT for n in (name, name.upper()) if n in os.environ}
     environment |= {n: os.environ[n] for n in CERTIFICATES if n in os.environ}
@@ -106,7 +106,7 @@ def main() -> None:
         status = subprocess.run(command, check=False, stdout=log, stderr=subprocess.STDOUT).returncode
     if status:
         print(*LOG.read_text().splitlines()[-20:], sep="\n", file=sys.stderr)
-        sys.exit(f"container-wheels: pip could not fetch the wheels; the whole log is in {LOG}")
+        sys.exit(f"container_wheels: pip could not fetch the wheels; the whole log is in {LOG}")
     (new / "pip.conf").unlink()  # may hold a password of somebody's index
     (new / ".complete").write_text(wanted)
     shutil.rmtree(WHEELS, ignore_errors=True)

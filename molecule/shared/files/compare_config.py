@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Fails unless two versions of a config file differ in their [alembic] section alone.
 
-compare-config BEFORE AFTER. Knows nothing of how the role does it: it cuts BEFORE around the section's options and
+compare_config.py BEFORE AFTER. Knows nothing of how the role does it: it cuts BEFORE around the section's options and
 looks for the two pieces, byte by byte, at both ends of AFTER.
 """
 
