@@ -60,22 +60,23 @@ def _failed(answer: dict[str, Any], outcome: runner.Outcome) -> str:
         if count
         else "Nothing was applied: the database is as it was."
     )
-    error = outcome.error
-    if error is None:
-        words = f"The app's process {outcome.ending}" if outcome.ending else "Alembic ended, yet revisions are pending"
+    error, begun = outcome.error, outcome.unfinished
+    if error:
+        words = f"{error['type']}: {error['message']}"
+        answer["exception"] = error["trace"]
+    else:
+        words = f"the app's process {outcome.ending}" if outcome.ending else "Alembic ended, yet revisions are pending"
         if outcome.output:
             answer["app_output"] = outcome.output.splitlines()
-        return f"{words}. {standing} Run bin/alembic upgrade heads by hand to see why."
-    answer["exception"] = error["trace"]
-    if "revision" not in error:
-        return f"The upgrade failed: {error['type']}: {error['message']}. {standing} Mend it and run again."
-    statement = " ".join((error["statement"] or "").split())[:_STATEMENT_CHARACTERS]
+    if begun is None:
+        return f"The upgrade failed: {words}. {standing} Run bin/alembic upgrade heads by hand to see why."
+    statement = " ".join(((error and error["statement"]) or "").split())[:_STATEMENT_CHARACTERS]
     answer["failed_revision"] = {
-        "revision": error["revision"],
-        "path": error["path"],
+        "revision": begun["revision"],
+        "path": begun["path"],
         "statement": statement,
-        "error": f"{error['type']}: {error['message']}",
+        "error": words,
     }
     where = f" in the statement: {statement}" if statement else ""
-    cause = f"Revision {error['revision']} ({error['path']}) failed: {error['type']}: {error['message']}{where}."
+    cause = f"Revision {begun['revision']} ({begun['path']}) failed: {words}{where}."
     return f"{cause} {standing} Mend the revision and run again."

@@ -13,6 +13,7 @@ import contextlib
 import ctypes
 import json
 import os
+import select
 import signal
 import sys
 import tempfile
@@ -20,7 +21,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 from .cores import Core
 from .problem import Refused, mask
@@ -30,6 +31,7 @@ Report = Callable[[Event], None]
 
 _PR_SET_PDEATHSIG = 1
 _OUTPUT_LINES = 20
+_PATIENCE_SECONDS = 0.1
 
 
 @dataclass
@@ -37,7 +39,7 @@ class Outcome:
     """What became of a child.
 
     ``events`` are its messages in order. ``error`` is its last word where it failed: keys ``type``,
-    ``message``, ``trace`` and, for a failed revision, ``revision``, ``path`` and ``statement``.
+    ``message``, ``statement`` and ``trace``.
     ``ending`` says how the process ended where it ended without a last word. ``output`` is the end
     of what the app printed.
     """
@@ -50,6 +52,12 @@ class Outcome:
     def last(self, name: str) -> Event | None:
         """The latest event of that name."""
         return next((event for event in reversed(self.events) if event["event"] == name), None)
+
+    @property
+    def unfinished(self) -> Event | None:
+        """The ``applying`` event of the revision that was running when the child ended; None between revisions."""
+        latest = self.events[-1] if self.events else None
+        return latest if latest and latest["event"] == "applying" else None
 
 
 def in_child(work: Callable[[Report], None]) -> Outcome:
@@ -68,15 +76,12 @@ def in_child(work: Callable[[Report], None]) -> Outcome:
             _be_the_child(work, writing, output.fileno(), parent)
         os.close(writing)
         outcome = Outcome()
-        with os.fdopen(reading, "rb") as pipe:
-            for line in pipe:
-                event = json.loads(line)
+        with os.fdopen(reading, "rb", buffering=0) as pipe:
+            for event in _events(pipe, child):
                 if event["event"] == "error":
                     outcome.error = event
                 else:
                     outcome.events.append(event)
-                if event["event"] in ("error", "end"):
-                    break  # a process that the app left behind may hold the pipe open
         _, status = os.waitpid(child, 0)
         output.seek(0)
         printed = output.read().decode(errors="replace").splitlines()
@@ -88,6 +93,29 @@ def in_child(work: Callable[[Report], None]) -> Outcome:
             else f"left with exit code {os.WEXITSTATUS(status)}"
         )
     return outcome
+
+
+def _events(pipe: IO[bytes], child: int) -> Iterator[Event]:
+    """What the child says, until its last word or its end.
+
+    The pipe's own end is not waited for: a process that the app left behind may hold it open.
+    """
+    text = b""
+    while True:
+        # Whether the child has ended is asked before the pipe is emptied, so that nothing it said is missed.
+        ended = os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        while select.select([pipe], [], [], 0 if ended else _PATIENCE_SECONDS)[0]:
+            more = pipe.read(65536)
+            if not more:
+                return
+            *lines, text = (text + more).split(b"\n")
+            for line in lines:
+                event = json.loads(line)
+                yield event
+                if event["event"] in ("error", "end"):
+                    return
+        if ended:
+            return
 
 
 def _be_the_child(work: Callable[[Report], None], pipe: int, output: int, parent: int) -> NoReturn:
@@ -180,11 +208,7 @@ def upgrade(config_file: str) -> Outcome:
 
         _run_env(_alembic_config(config_file, {}), steps)
 
-    outcome = in_child(work)
-    begun, done = outcome.last("applying"), outcome.last("applied")
-    if outcome.error and begun and (done is None or done["revision"] != begun["revision"]):
-        outcome.error.update(revision=begun["revision"], path=begun["path"])
-    return outcome
+    return in_child(work)
 
 
 def version_rows(config_file: str, options: Mapping[str, str]) -> tuple[str, ...]:
