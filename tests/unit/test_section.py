@@ -138,6 +138,7 @@ class TestWanted:
             (f"{APP}:x.db:alembic/versions:{CORE}", "os", [APP, "x.db:alembic/versions", CORE]),
             (f"/srv/a:%(here)s/b:{CORE}", ":", ["/srv/a", "%(here)s/b", CORE]),
             ("/srv/my app/v:/srv/b", "os", ["/srv/my app/v", "/srv/b"]),
+            ("/srv/my app/v\n/srv/b:/srv/c", "os", ["/srv/my app/v", "/srv/b", "/srv/c"]),
             ("poser:versions", "os", ["poser:versions"]),
             (f"{APP};{CORE}", ";", [APP, CORE]),
             (f"{APP}, {CORE},x:y", "", [APP, CORE, "x:y"]),
@@ -160,6 +161,12 @@ class TestWanted:
         assert wanted_for(section, app_location="/srv/my app/v").separator == "newline"
         with pytest.raises(Refused, match="has a space in it"):
             wanted_for(section, app_location="/srv/my app/v", alembic_version=(1, 13, 2))
+
+    def test_a_location_like_a_comment_asks_for_one_line(self) -> None:
+        section = Section(True, {"version_locations": f"{APP}\n#x", "path_separator": "newline"})
+        assert wanted_for(section).separator == "space"
+        with pytest.raises(Refused, match="has a space in it"):
+            wanted_for(section, app_location="/srv/my app/v")
 
     @pytest.mark.parametrize(
         ("options", "reasons"),

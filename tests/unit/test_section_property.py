@@ -14,7 +14,7 @@ import pytest
 from alembic import __version__ as alembic_release
 from alembic.config import Config
 from alembic_section import APP, CORE, COREPOS, NEW, OLD, rendered, wanted_for
-from ansible.module_utils.rattail_alembic import ini
+from ansible.module_utils.rattail_alembic import ini, order
 from ansible.module_utils.rattail_alembic.problem import Refused
 from ansible.module_utils.rattail_alembic.section import Section, extract, read, replace, split_locations
 from hypothesis import assume, event, given, settings
@@ -22,8 +22,11 @@ from hypothesis import strategies as st
 
 pytestmark = pytest.mark.property
 
+RELEASE = tuple(int(part) for part in re.findall(r"\d+", alembic_release)[:3])
 INDENTS = st.sampled_from(["", "", "", "", " ", "  ", "\t", "    "])
-SPECS = st.sampled_from([APP, CORE, COREPOS, "x:y", "%(here)s/z", "/srv/a", "100%%/b", f"{APP}/", "/srv/my app/v"])
+SPECS = st.sampled_from(
+    [APP, CORE, COREPOS, "x:y", "%(here)s/z", "/srv/a", "100%%/b", f"{APP}/", "/srv/my app/v", ";x"]
+)
 GLUE = st.sampled_from([" ", " ", "  ", ", ", ",", ":", ";", "\n  ", "\n\t# no\n   ", "\n\n     "])
 WORDS = st.sampled_from(["", "a", "é ☃", "[alembic]", "x = y", "# no", "; no", "%(a)s %", "p@ss:w=rd", "\x0b\x85 z"])
 NAMES = st.sampled_from(["keys", "URL", "a.b", "é", "prepend_sys_path", "file template", "version_locations.x"])
@@ -178,32 +181,41 @@ def test_scan_loses_nothing_and_reads_as_configparser_does(data: bytes) -> None:
     assert {name for name, _ in found} <= {*parser.sections(), "DEFAULT"}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(["path_separator", "version_path_separator"]),
         st.sampled_from(["space", "newline", "os", ":", ";", "comma"]),
     ),
-    st.text(alphabet="ab:/,; \n", max_size=12),
+    st.text(alphabet="ab:/,;# \n", max_size=12),
 )
-def test_split_locations_is_the_installed_alembics(separators: dict[str, str], text: str) -> None:
-    options = {**separators, "version_locations": text.strip().replace("\n\n", "\n")}
+def test_the_installed_alembic_agrees(separators: dict[str, str], text: str) -> None:
+    """Before: it splits as ours says. After: it finds what was wanted, and does not complain."""
     parser = configparser.RawConfigParser()
-    parser["alembic"] = options
+    parser["alembic"] = {**separators, "version_locations": text.strip().replace("\n\n", "\n")}
     with tempfile.TemporaryDirectory() as directory, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
         path = Path(directory, "f.conf")
         with path.open("w") as file:
             parser.write(file)
-        there = read(path.read_bytes(), "f").options
-        release = tuple(int(part) for part in alembic_release.split(".")[:3])
+        before = path.read_bytes()
+        there = read(before, "f")
+        warnings.simplefilter("ignore")
         try:
             theirs = Config(os.fspath(path)).get_version_locations_list() or []
         except ValueError:
             with pytest.raises(Refused):
-                split_locations(there, release)
+                split_locations(there.options, RELEASE)
+        else:
+            assert split_locations(there.options, RELEASE) == theirs
+        try:
+            wanted = wanted_for(there, alembic_version=RELEASE)
+        except Refused as refused:
+            assert refused.problem.code == "location_space"
             return
-    assert split_locations(there, release) == theirs
+        path.write_bytes(replace(before, rendered(wanted)))
+        warnings.simplefilter("error")
+        found = Config(os.fspath(path)).get_version_locations_list() or []
+        assert [order.key(spec) for spec in found] == [order.key(spec) for spec in wanted.version_locations]
 
 
 @settings(max_examples=200, deadline=None)

@@ -33,7 +33,8 @@ def meant(text: str, separator: str, known: set[str]) -> list[str]:
     """The locations that whoever wrote ``text`` meant, also where the separator does not say so."""
     if separator not in SEPARATORS:
         return _words(text)
-    pieces = [piece.strip() for piece in text.split(SEPARATORS[separator]) if piece.strip()]
+    pieces = [piece.strip() for line in text.split("\n") for piece in line.split(SEPARATORS[separator])]
+    pieces = [piece for piece in pieces if piece]
     if separator == "space":
         pieces = [word.strip(",") for word in text.split()]
     elif SEPARATORS[separator] == ":" and not all(piece.startswith(("/", "%(")) for piece in pieces):

@@ -265,14 +265,16 @@ def _separator_for(
     options: Mapping[str, str], name: str, locations: list[str], known: set[str], alembic_version: tuple[int, ...]
 ) -> str:
     spaced = [spec for spec in locations if re.search(r"\s", spec)]
-    if spaced and alembic_version < _HAS_NEWLINE:
+    # At the start of a line these would make it a comment.
+    one_line = any(spec.startswith(("#", ";")) for spec in locations)
+    if spaced and (one_line or alembic_version < _HAS_NEWLINE):
         raise Refused(
             "location_space",
-            f"The version location {spaced[0]!r} has a space in it, which this Alembic cannot tell from a separator.",
-            "Move it to a path without spaces, or use Alembic 1.13.3 or newer.",
+            f"The version location {spaced[0]!r} has a space in it, which cannot be told from a separator.",
+            "Move it to a path without spaces, or use Alembic 1.13.3 or newer, which can have each on its own line.",
         )
-    if spaced:
-        return "newline"
+    if spaced or one_line:
+        return "newline" if spaced else "space"
     text = options.get("version_locations", "")
     for value in (options.get(each) for each in (name, _other(name))):
         if value == "space":
