@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from alembic.script import ScriptDirectory
-from alembic.script.revision import RevisionError
+from alembic.script.revision import Revision as AlembicRevision
+from alembic.script.revision import RevisionError, RevisionMap
 from alembic.util import CommandError
 from ansible.module_utils.rattail_alembic import graph as graph_module
 from ansible.module_utils.rattail_alembic.graph import (
@@ -63,6 +64,7 @@ READABLE = {
         ("a1", (), ("poser",), ("c3", "d4")),
     ),
     "declared, then set": ("revision: str\nrevision = 'a1'\ndown_revision = None\n", ("a1", (), (), ())),
+    "set, then declared": ("revision = 'a1'\nrevision: str\ndown_revision = None\n", ("a1", (), (), ())),
     "a merge over several lines": (
         "revision = 'a1'\ndown_revision = (\n    'b2',  # ours\n\n    u'c3'\n)\n" + FUNCTIONS,
         ("a1", ("b2", "c3"), (), ()),
@@ -71,7 +73,6 @@ READABLE = {
         "revision = 'a1'\ndown_revision = ()\nbranch_labels = []\ndepends_on = ()\n",
         ("a1", (), (), ()),
     ),
-    "a set of one": ("revision = 'a1'\ndown_revision = {'b2'}\n", ("a1", ("b2",), (), ())),
     "odd quoting": (
         "revision = (r'''a1''')\ndown_revision = 'b' \"2\" \\\n 'c'\n",
         ("a1", ("b2c",), (), ()),
@@ -117,6 +118,10 @@ READABLE = {
     ),
     "CRLF": ("revision = 'a1'\r\ndown_revision = '''b\r\n2'''\r\n", ("a1", ("b\n2",), (), ())),
     "CR": ("# x\rrevision = 'a1'\rdown_revision = None\r\rdef upgrade():\r    pass\r", ("a1", (), (), ())),
+    "a CR among LFs": (
+        "revision = 'zz'\ndown_revision = None\n\n\ndef upgrade():\n    pass\n    # x\rrevision = 'a1'\n",
+        ("a1", (), (), ()),
+    ),
     "a form feed": ("revision = 'a1'\n\x0cdown_revision = 'b2'\n" + FUNCTIONS, ("a1", ("b2",), (), ())),
     "a form feed after the functions": (
         "revision = 'a1'\ndown_revision = None\n" + FUNCTIONS + " \x0cdepends_on = 'c3'\n",
@@ -143,7 +148,7 @@ UNREADABLE = {
     "a number": "revision = 'a1'\ndown_revision = 7\n",
     "a number among names": "revision = 'a1'\ndown_revision = ('b2', 7)\n",
     "an empty name": "revision = 'a1'\ndown_revision = ''\n",
-    "a set of several": "revision = 'a1'\ndown_revision = {'b2', 'c3'}\n",
+    "a set": "revision = 'a1'\ndown_revision = {'b2'}\n",
     "None for a revision": "revision = None\ndown_revision = None\n",
     "no revision": "down_revision = None\n",
     "no down_revision": "revision = 'a1'\n",
@@ -166,9 +171,12 @@ UNREADABLE = {
         "revision = 'a1'\ndown_revision = None\n\n\n@(lambda f, x=(revision := 'b2'): f)\ndef upgrade():\n    pass\n"
     ),
     "an import": "revision = 'a1'\ndown_revision = None\nfrom alembic.script import revision\n",
+    "an import from a package of that name": "revision = 'a1'\ndown_revision = None\nimport revision.models\n",
+    "a match": "revision = 'a1'\ndown_revision = None\nmatch {'x': 1}:\n    case {**depends_on}:\n        pass\n",
     "an import under that name": "revision = 'a1'\ndown_revision = None\nimport os as revision\n",
     "a star import": "revision = 'a1'\ndown_revision = None\nfrom os.path import *\n",
     "a function of that name": "revision = 'a1'\ndown_revision = None\n\n\ndef revision():\n    pass\n",
+    "a function of that name in full width": "revision = 'a1'\ndown_revision = None\n\n\ndef \uff52evision():\n    1\n",
     "a class of that name": "revision = 'a1'\ndown_revision = None\n\n\nclass revision:\n    pass\n",
     "a module __getattr__": "revision = 'a1'\ndown_revision = None\n\n\ndef __getattr__(name):\n    return 'b2'\n",
     "a docstring set later": "revision = 'a1'\ndown_revision = None\n__doc__ = 'x'\n",
@@ -371,6 +379,31 @@ def test_rows_that_imply_each_other_are_refused_as_by_alembic(tmp_path: Path) ->
     assert caught.value.problem.code == "rows_overlap"
     with pytest.raises(CommandError, match="overlaps"):
         upgrade_order(script_directory(tmp_path, [tmp_path]), ["a1", "b2"])
+
+
+@pytest.mark.parametrize(
+    ("rows", "bearers"),
+    [
+        ([("a", "", "", ""), ("b", "a", "", "x"), ("c", "b", "", "")], "abc"),
+        ([("a", "", "", ""), ("b", "a", "", "x"), ("c", "a", "", "")], "b"),
+        ([("a", "", "", ""), ("b", "a", "", ""), ("c", "b", "", "x"), ("d", "", "a", ""), ("e", "", "a", "")], "bc"),
+        ([("a", "", "", ""), ("b", "a", "", "x"), ("c", "b", "", ""), ("d", "b", "", "")], "bcd"),
+        ([("a", "", "", ""), ("b", "", "", ""), ("c", "a b", "", ""), ("d", "c", "", "x")], "d"),
+        ([("a", "", "", ""), ("b", "", "", "x"), ("c", "a b", "", "")], "bc"),
+    ],
+)
+def test_labels_go_as_far_as_in_alembic(rows: list[tuple[str, str, str, str]], bearers: str) -> None:
+    """Up to every descendant; down only a branch that is one line to its tip, to where it forks or merges."""
+    found = graph(*rows)
+    alembic = RevisionMap(
+        lambda: [
+            AlembicRevision(name, tuple(down.split()), tuple(depends.split()), tuple(labels.split()))
+            for name, down, depends, labels in rows
+        ]
+    )
+    for name in found.revisions:
+        assert found.labels(name) == ({"x"} if name in bearers else set())
+        assert found.labels(name) == alembic.get_revision(name).branch_labels  # type: ignore[union-attr]
 
 
 def test_heads_and_current_of_one_location() -> None:

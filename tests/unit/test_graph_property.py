@@ -128,7 +128,7 @@ def graphs(draw: st.DrawFn, redundant: bool = False) -> list[Node]:
     return nodes
 
 
-@examples(200)
+@examples(100)
 @given(nodes=graphs(), order=st.permutations([0, 1, 2]), absolute=st.integers(0, 7), annotated=st.booleans())
 def test_generated_graphs_give_the_same_answers(
     nodes: list[Node], order: list[int], absolute: int, annotated: bool
@@ -154,7 +154,7 @@ def test_generated_graphs_give_the_same_answers(
         event(f"{len(graph.heads)} heads, {len(graph.bases)} bases")
 
 
-@examples(200)
+@examples(100)
 @given(nodes=graphs(redundant=True), data=st.data())
 def test_any_rows_give_the_same_pending_set(nodes: list[Node], data: st.DataObject) -> None:
     """Rows that people stamped, and no upgrade would leave."""
@@ -182,7 +182,7 @@ def alembic_map(nodes: list[Node]) -> RevisionMap:
     )
 
 
-@examples(500)
+@examples(300)
 @given(data=st.data())
 def test_what_alembic_refuses_is_refused(data: st.DataObject) -> None:
     """Names drawn at random: missing ones, prefixes, labels in the wrong place, circles, duplicates."""
@@ -228,7 +228,6 @@ names_or_none = st.one_of(
     st.tuples(others),
     st.tuples(others, others),
     st.lists(others, max_size=2),
-    st.sets(others, max_size=1),
 )
 
 
@@ -236,7 +235,7 @@ names_or_none = st.one_of(
 def plain(draw: st.DrawFn, field: str) -> str:
     """An assignment that ought to be readable."""
     value = draw(names) if field == "revision" else draw(names_or_none)
-    written = repr(value) if value != set() else "()"
+    written = repr(value)
     if isinstance(value, str):
         one, two = value[:1], value[1:]
         written = draw(
@@ -273,6 +272,7 @@ ODD = [
     "{f} = str({v})",
     "{f} = f{v}",
     "{f}: str",
+    "{f} = {{v}}",
     "print({f} := {v}, end='')",
     "[x for x in [1] if ({f} := {v})]",
     "for {f} in [{v}]: pass",
@@ -299,7 +299,7 @@ ODD = [
     "__doc__ = {v}",
     "try:\n    1 / 0\nexcept ZeroDivisionError as {f}: pass",
     "match {v}:\n    case {f}: pass",
-    "\uff52evision = {v}",
+    "{f_in_full_width} = {v}",
     "\x0c{f} = {v}",
     "if True:\n  x = 1\n \x0c{f} = {v}",
 ]
@@ -335,20 +335,21 @@ DOCSTRINGS = [
     "b'add'",
     "u'größer \\u2603'",
     "''",
-    "; 'x'",
+    "x = 1; 'not a docstring'",
 ]
 FIRST_LINES = ["", "# -*- coding: utf-8; -*-", "#!/x\n# coding=utf8", "# coding: latin-1", "\n# vim:fileencoding=ascii"]
+
+
+def fill(form: str, field: str, value: str) -> str:
+    full_width = chr(ord(field[0]) + 0xFEE0) + field[1:]  # the same name, to Python
+    return form.replace("{f}", field).replace("{f_in_full_width}", full_width).replace("{v}", repr(value))
 
 
 @st.composite
 def texts(draw: st.DrawFn) -> str:
     def filled(forms: list[str]) -> st.SearchStrategy[str]:
         field_and_value = fields.flatmap(lambda f: st.tuples(st.just(f), names if f == "revision" else others))
-        return st.builds(
-            lambda form, pair: form.replace("{f}", pair[0]).replace("{v}", repr(pair[1])),
-            st.sampled_from(forms),
-            field_and_value,
-        )
+        return st.builds(lambda form, pair: fill(form, *pair), st.sampled_from(forms), field_and_value)
 
     chunks = [draw(plain(field)) for field in FIELDS if field in FIELDS[:2] or draw(st.booleans())]
     chunks += draw(st.lists(filled(NOISE), max_size=4))
@@ -362,7 +363,7 @@ def texts(draw: st.DrawFn) -> str:
     return bom + text.replace("\n", draw(st.sampled_from(["\n", "\n", "\r\n", "\r"])))
 
 
-@examples(1500)
+@examples(600)
 @given(text=texts())
 def test_generated_texts_are_read_as_imported_or_not_at_all(text: str) -> None:
     with inside_a_new_directory() as home, contextlib.redirect_stdout(io.StringIO()):
@@ -402,7 +403,7 @@ def test_plain_texts_are_always_readable(data: st.DataObject) -> None:
     """So that the test above cannot pass by reading nothing."""
     header = [data.draw(plain(field)) for field in FIELDS]
     noise = data.draw(st.lists(st.sampled_from(HARMLESS), max_size=3))
-    chunks = [chunk.replace("{f}", "depends_on").replace("{v}", repr("zz")) for chunk in noise]
+    chunks = [fill(form, "depends_on", "zz") for form in noise]
     text = "\n".join(data.draw(st.permutations(header + chunks))) + FUNCTIONS
     assert read_revision(RevisionFile("x.py", "v", text)).revision in ("a1", "b2", "c3")
 
@@ -410,7 +411,6 @@ def test_plain_texts_are_always_readable(data: st.DataObject) -> None:
 def test_the_forms_are_all_tried() -> None:
     """Each form of the lists above is real Python by itself: a misspelt one would test nothing."""
     for form in itertools.chain(ODD, NOISE):
-        text = form.replace("{f}", "revision").replace("{v}", "'a1'")
         if "match" in form and sys.version_info < (3, 10):
             continue
-        compile(f"x = 1\n{text}\n", form, "exec")
+        compile(f"x = 1\n{fill(form, 'revision', 'a1')}\n", form, "exec")

@@ -157,14 +157,12 @@ def _values(file: RevisionFile, tree: ast.Module) -> dict[str, ast.expr]:
 
 
 def _names(node: ast.AST) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names that one node mentions, and those of them that it may bind or unbind."""
+    """The names that one node mentions, and those that it may bind or unbind, in whatever scope."""
     if isinstance(node, (ast.Name, ast.Attribute)):
         name = node.id if isinstance(node, ast.Name) else node.attr
         return (name,), () if isinstance(node.ctx, ast.Load) else (name,)
     if isinstance(node, ast.alias):
         return (node.name,), ((node.asname or node.name).partition(".")[0],)
-    if isinstance(node, (ast.Global, ast.Nonlocal)):
-        return (), tuple(node.names)
     # Definitions, exception handlers and patterns keep what they bind as text, under one of two attributes.
     names = (getattr(node, "name", None), getattr(node, "rest", None))
     return (), tuple(name for name in names if isinstance(name, str))
