@@ -125,7 +125,7 @@ def _is_header(line: str, parser: configparser.RawConfigParser) -> bool:
     return not any(line.strip() in value.split("\n") for name in parser.sections() for value in parser[name].values())
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(files(), REQUESTS)
 def test_replace(data: bytes, request: dict[str, object]) -> None:
     try:

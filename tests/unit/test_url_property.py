@@ -43,7 +43,7 @@ def urls(draw: st.DrawFn) -> str:
     return url
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=800, deadline=None)
 @given(urls())
 def test_arguments_are_sqlalchemys(url: str) -> None:
     try:
