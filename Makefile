@@ -25,7 +25,7 @@ lint: .venv/.made-dev ## linters, type checks, and the documentation of role and
 	@scripts/lint
 
 unit: .venv/.made-dev ## tests of single functions
-	@.venv/bin/pytest tests/unit
+	@.venv/bin/pytest -n $(JOBS) tests/unit
 
 integration: .venv/.made-dev ## tests against a real PostgreSQL and the real Rattail
 	@.venv/bin/pytest -n $(JOBS) tests/integration
