@@ -279,14 +279,19 @@ def database_url(config_file: str, core: Core) -> str:
 
     def work(report: Report) -> None:
         import importlib
+        from urllib.parse import quote
 
         config = importlib.import_module(core.make_config).make_config(config_file, usedb=False)
         engine = config.appdb_engine
         if engine is None:
             raise LookupError("it configures no database")
-        url = engine.url
-        rendered = url.render_as_string(hide_password=False) if hasattr(url, "render_as_string") else str(url)
-        report({"event": "url", "url": rendered})
+        # SQLAlchemy 1.4 leaves a literal % as it is, which would be read as the beginning of an escape.
+        login = {
+            name: quote(value, safe="")
+            for name, value in (("username", engine.url.username), ("password", engine.url.password))
+            if value is not None
+        }
+        report({"event": "url", "url": engine.url.set(**login).render_as_string(hide_password=False)})
 
     url: str = _answer(in_child(work), "url", "The app's configuration")["url"]
     return url
