@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import rattail_alembic_config
 from alembic_section import MANUAL
+from ansible.module_utils.rattail_alembic import config_file
 from ansible.module_utils.rattail_alembic.problem import Refused
 from ansible.module_utils.testing import patch_module_args
 
@@ -128,7 +129,7 @@ def test_refuses(
 )
 def test_an_owner_that_would_be_lost(owner: int, group: int, user: int, kept: bool) -> None:
     def judge() -> None:
-        rattail_alembic_config.refuse_lost_owner("/f", owner, group, user, {7, 8})
+        config_file.refuse_lost_owner("/f", owner, group, user, {7, 8})
 
     if kept:
         judge()

@@ -47,6 +47,13 @@ def last_words(output: str, lines: int = 5) -> str:
     return _masker()(" ".join(kept[-lines:])).rstrip(".") + "."
 
 
+def words_of_git(result: Mapping[str, Any]) -> str:
+    """Why git failed, in its own words: a sentence from the result of ``ansible.builtin.git``."""
+    said = f"{result.get('stderr') or ''}\n{result.get('msg') or ''}"
+    found = re.search(r"\bfatal: *(.+)", said) or re.search(r"\berror: *(.+)", said)
+    return last_words(found[1] if found else said)
+
+
 def _masker() -> Callable[[str], str]:
     """The one ``mask`` there is: the modules', which Ansible does not put on the controller's path."""
     path = Path(__file__).parents[1] / "module_utils" / "rattail_alembic" / "problem.py"
@@ -87,4 +94,5 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Name → function."""
-        return {f"{PREFIX}mistakes": mistakes, f"{PREFIX}last_words": last_words, f"{PREFIX}result": result}
+        found = (mistakes, last_words, words_of_git, result)
+        return {f"{PREFIX}{function.__name__}": function for function in found}

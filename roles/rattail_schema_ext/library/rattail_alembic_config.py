@@ -71,15 +71,12 @@ problem:
   type: dict
 """
 
-import grp
 import os
-import pwd
 import tempfile
-from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.rattail_alembic import section
+from ansible.module_utils.rattail_alembic import config_file, section
 from ansible.module_utils.rattail_alembic.problem import Refused
 
 
@@ -90,52 +87,6 @@ def get_argument_spec() -> dict[str, dict[str, Any]]:
         "section": {"type": "str", "required": True},
         "backup": {"type": "bool", "default": False},
     }
-
-
-def read(path: str) -> bytes:
-    """The file's bytes.
-
-    :raises Refused: where it cannot be read, or its ``[alembic]`` cannot be told for sure.
-    """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise Refused(
-            "config_missing",
-            f"The config file {path} cannot be read: {error.strerror}.",
-            "Create it with the database's URL, or correct the path.",
-        ) from None
-    section.read(data, path)
-    return data
-
-
-def refuse_lost_owner(path: str, owner: int, group: int, user: int, groups: set[int]) -> None:
-    """Only root may give a file to somebody else, and anybody only to a group of their own.
-
-    :raises Refused: where the file, replaced by ``user``, would not keep its owner and group (numbers, as all here).
-    """
-    if user == 0 or (owner == user and group in groups):
-        return
-    raise Refused(
-        "config_owner",
-        f"The config file {path} belongs to {_user(owner)} and group {_group(group)},"
-        f" and would not any more once {_user(user)} has replaced it.",
-        f"Give it to the user that runs this: chown {_user(user)}:{_group(min(groups))} {path}.",
-    )
-
-
-def _user(number: int) -> str:
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:
-        return str(number)
-
-
-def _group(number: int) -> str:
-    try:
-        return grp.getgrgid(number).gr_name
-    except KeyError:
-        return str(number)
 
 
 def write(module: AnsibleModule, path: str, data: bytes) -> None:
@@ -151,12 +102,11 @@ def main() -> None:
     module = AnsibleModule(argument_spec=get_argument_spec(), supports_check_mode=True)
     path = os.path.realpath(module.params["path"])
     try:
-        before = read(path)
+        before = config_file.read(path)
+        section.read(before, path)
         after = section.replace(before, module.params["section"])
         if after != before:
-            there = os.stat(path)
-            groups = {os.getegid(), *os.getgroups()}
-            refuse_lost_owner(path, there.st_uid, there.st_gid, os.geteuid(), groups)
+            config_file.refuse_irreplaceable(path)
     except Refused as refused:
         module.fail_json(msg=str(refused), problem=refused.problem.as_dict())
     result: dict[str, Any] = {

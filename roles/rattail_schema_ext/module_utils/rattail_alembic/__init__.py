@@ -3,6 +3,6 @@
 """Planning and applying the Alembic revisions of a Rattail app.
 
 The files are read in the order the data flows, and each imports only from those above it:
-problem, cores, ini, order, section, source, environment, locations, revision_file, graph, url,
+problem, cores, ini, order, section, config_file, source, environment, locations, revision_file, graph, url,
 settings, request, database, plan, runner, observation, revisions, look, report, apply.
 """

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from . import environment, locations, plan, runner, section, settings, source
+from . import config_file, environment, locations, plan, runner, section, settings, source
 from .database import Contents
 from .database import look_at as look_at_database
 from .observation import Observation
@@ -100,26 +100,15 @@ def _look_at_source(seen: Observation, stack: ExitStack) -> None:
         seen.commits = stack.enter_context(source.Commits(repository, seen.checkout))
         target = seen.commits.bring(target)
         seen.commits.refuse_unpushed(target)
+        seen.commits.refuse_overwriting(target)
+        seen.moved_tags = seen.commits.moved_tags()
     seen.wanted = target
 
 
 def _look_at_config(seen: Observation) -> None:
     request = seen.request
-    try:
-        data = Path(request.config_file).read_bytes()
-    except FileNotFoundError:
-        raise Refused(
-            "config_missing",
-            f"There is no config file {request.config_file}.",
-            f"Create it with the database's URL (default.url in [{request.base.config_prefix}.db]), "
-            "or correct rattail_schema_ext_config_file.",
-        ) from None
-    except PermissionError:
-        raise Refused(
-            "config_forbidden",
-            f"The config file {request.config_file} cannot be read by {request.user!r}.",
-            f"Give it to that user: chown {request.user} {request.config_file}.",
-        ) from None
+    data = config_file.read(request.config_file)
+    seen.config_owner = config_file.owner(request.config_file)
     present = section.read(data, request.config_file)
     seen.options = present.options
     seen.section = section.wanted(
@@ -142,14 +131,9 @@ def _look_at_config(seen: Observation) -> None:
             "and rattail_schema_ext_config_enabled is false.",
             f"Give it these options: {lines}.",
         )
-    directory = os.path.dirname(os.path.realpath(request.config_file))
-    if not os.access(directory, os.W_OK):
-        raise Refused(
-            "config_forbidden",
-            f"[alembic] in {request.config_file} has to change, but {request.user!r} may not write to {directory}.",
-            f"Give the directory to that user (chown {request.user} {directory}), "
-            "or set rattail_schema_ext_config_enabled: false and manage the section yourself.",
-        )
+    # Another owner (root, mostly) is become for it, which only that user can try.
+    if seen.config_owner == request.user:
+        config_file.refuse_irreplaceable(request.config_file)
 
 
 def _look_at_install(seen: Observation) -> None:

@@ -26,6 +26,8 @@ class Observation:
     checkout: source.Checkout = field(default_factory=lambda: source.Checkout(""))
     wanted: source.Wanted | None = None
     commits: source.Commits | None = None
+    moved_tags: list[str] = field(default_factory=list)
+    config_owner: str = ""
     options: dict[str, str] = field(default_factory=dict)
     section: section.Wanted | None = None
     locations: list[Location] = field(default_factory=list)

@@ -46,10 +46,13 @@ def result(seen: Observation, *, check_mode: bool = False) -> dict[str, Any]:
             "after": seen.checkout.commit,
             "wanted": seen.wanted.commit if seen.wanted else seen.checkout.commit,
             "branch": seen.checkout.branch,
+            "version": _version_for_git(seen),
+            "moved_tags": seen.moved_tags,
             "restore": _way_back(seen),
         },
         "config": {
             "path": seen.request.config_file,
+            "owner": seen.config_owner,
             "section": seen.section.as_dict() if seen.section else {},
             "reasons": list(seen.section.reasons) if seen.section else [],
         },
@@ -64,6 +67,17 @@ def result(seen: Observation, *, check_mode: bool = False) -> dict[str, Any]:
         "warnings": [mask(warning) for warning in warnings],
         "summary": _summary(seen, state),
     }
+
+
+def _version_for_git(seen: Observation) -> str:
+    """What git is asked for: by branch or tag, where the version wanted is one, else by the commit in full.
+
+    Never by ``HEAD``: of that a clone remembers what it meant when it was made.
+    """
+    target = seen.wanted
+    if target is None:
+        return ""
+    return target.branch or (target.commit if target.ref in ("", "HEAD") else seen.request.source_version)
 
 
 def _way_back(seen: Observation) -> list[str]:

@@ -104,8 +104,10 @@ def _git(*arguments: str, directory: str = "", ssh_command: str = "", stdin: byt
 def _words(error: subprocess.CalledProcessError) -> str:
     """What git said, in one line."""
     lines = [line.strip() for line in error.stderr.decode(errors="replace").splitlines() if line.strip()]
+    # Over this one it is ssh that knows why, and it has spoken before.
+    lines = [line for line in lines if line != "fatal: Could not read from remote repository."] or lines
     telling = [line for line in lines if line.startswith(("fatal:", "error:"))] or lines
-    return mask(telling[0].split(":", 1)[-1].strip()) if telling else f"git ended with {error.returncode}"
+    return mask(telling[0].split(":", 1)[-1].strip().rstrip(".")) if telling else f"git ended with {error.returncode}"
 
 
 def look_at(directory: str) -> Checkout:
@@ -199,11 +201,7 @@ def wanted(repository: Repository, checkout: Checkout) -> Wanted:
             ssh_command=repository.ssh_command(),
         ).decode(errors="replace")  # fmt: skip
     except subprocess.CalledProcessError as error:
-        raise Refused(
-            "source_unreachable",
-            f"The repository {mask(repository.url)} does not answer: {_words(error)}.",
-            "Check rattail_schema_ext_source_repo, the network, and for ssh rattail_schema_ext_source_key_file.",
-        ) from None
+        raise _unreachable(repository, error) from None
     commits, symbolic = _parse_remote(listing)
     if version == "HEAD" and "HEAD" in commits:
         return Wanted(commits["HEAD"], symbolic.get("HEAD", "").replace("refs/heads/", "", 1), "HEAD")
@@ -213,6 +211,14 @@ def wanted(repository: Repository, checkout: Checkout) -> Wanted:
     if _SHORT_COMMIT.fullmatch(version) or _FULL_COMMIT.fullmatch(version):
         return Wanted(version)
     raise _unknown_version(repository)
+
+
+def _unreachable(repository: Repository, error: subprocess.CalledProcessError) -> Refused:
+    return Refused(
+        "source_unreachable",
+        f"The repository {mask(repository.url)} does not answer: {_words(error)}.",
+        "Check rattail_schema_ext_source_repo, the network, and for ssh rattail_schema_ext_source_key_file.",
+    )
 
 
 def _parse_remote(listing: str) -> tuple[dict[str, str], dict[str, str]]:
@@ -323,23 +329,83 @@ class Commits:
         )
         return [name for name in listing.split("\0") if name]
 
+    def moved_tags(self) -> list[str]:
+        """The tags of the checkout that are elsewhere in the repository now: git fetches those by force only.
+
+        :raises Refused: where the repository does not answer.
+        """
+        here = self._checkout
+        if not here.commit:
+            return []
+        ours = _git("for-each-ref", "--format=%(objectname)%09%(refname)", "refs/tags", directory=here.directory)
+        tags, _ = _parse_remote(ours.decode(errors="replace"))
+        if not tags:
+            return []
+        try:
+            theirs = _git(
+                "ls-remote", "--tags", "--refs", "--", self._repository.url,
+                ssh_command=self._repository.ssh_command(),
+            )  # fmt: skip
+        except subprocess.CalledProcessError as error:
+            raise _unreachable(self._repository, error) from None
+        now, _ = _parse_remote(theirs.decode(errors="replace"))
+        return sorted(name[len("refs/tags/") :] for name, commit in tags.items() if now.get(name, commit) != commit)
+
     def refuse_unpushed(self, target: Wanted) -> None:
         """Moving the branch would leave commits behind that exist nowhere else.
 
-        :raises Refused: where the checkout has commits that neither the commit wanted nor any branch
-            or tag fetched from the repository holds.
+        :raises Refused: where the checkout, or its branch of the name wanted, has commits that neither
+            the commit wanted nor any branch or tag fetched from the repository holds.
         """
         here = self._checkout
         if not here.commit:
             return
-        only_here = _git(
-            "rev-list", "--max-count=1", "HEAD", "--not", "--remotes", "--tags", directory=here.directory
-        ).strip()
-        if not only_here:
+        listing = _git(
+            "for-each-ref", "--format=%(objectname)", f"refs/heads/{target.branch}", directory=here.directory
+        )
+        for commit in dict.fromkeys([here.commit, *(listing.decode().split() if target.branch else [])]):
+            only_here = _git(
+                "rev-list", "--max-count=1", commit, "--not", "--remotes", "--tags", directory=here.directory
+            ).strip()
+            if not only_here:
+                continue
+            if _git("rev-list", "--max-count=1", commit, f"^{target.commit}", directory=self._directory).strip():
+                raise Refused(
+                    "source_unpushed",
+                    f"The checkout {here.directory} has commits that its repository does not ({commit[:12]}).",
+                    "Push them, or reset the checkout, then run again.",
+                )
+
+    def refuse_overwriting(self, target: Wanted) -> None:
+        """A checkout by ansible.builtin.git overwrites files that git does not know, ignored ones too.
+
+        :raises Refused: where the commit wanted has a file in whose place there is another one.
+        """
+        here = self._checkout
+        if not here.commit:
             return
-        if _git("rev-list", "--max-count=1", here.commit, f"^{target.commit}", directory=self._directory).strip():
-            raise Refused(
-                "source_unpushed",
-                f"The checkout {here.directory} has commits that its repository does not ({here.commit[:12]}).",
-                "Push them, or reset the checkout, then run again.",
-            )
+        known = tracked(here.directory, ".")
+        for name in self.files(target.commit):
+            taken = "" if name in known else _taken(here.directory, name, known)
+            if taken and not (taken == name and self._is_the_same(target.commit, name)):
+                raise Refused(
+                    "source_in_the_way",
+                    f"The checkout {here.directory} has a file that git does not know, {taken}, "
+                    "where the version wanted brings one of its own.",
+                    "Move it away, then run again.",
+                )
+
+    def _is_the_same(self, commit: str, name: str) -> bool:
+        path = Path(self._checkout.directory, name)
+        return not path.is_symlink() and path.read_bytes() == self.read(commit, [name])[name]
+
+
+def _taken(directory: str, name: str, known: frozenset[str]) -> str:
+    """What git does not know in the place of ``name`` or of a directory above it; empty where it is free."""
+    parts = name.split("/")
+    for length in range(1, len(parts) + 1):
+        part = "/".join(parts[:length])
+        path = os.path.join(directory, part)
+        if os.path.lexists(path) and not os.path.isdir(path) and part not in known:
+            return part
+    return ""
