@@ -204,6 +204,13 @@ def _look_at_plan(seen: Observation) -> None:
         return
     request, database = seen.request, seen.contents.identity["name"]
     seen.plan = plan.make(seen.graph, seen.contents.rows, core_tables=seen.contents.core_tables)
+    _refuse_syntax_errors(seen, {revision.path for revision in seen.plan.pending})
+    implied = ", ".join(seen.graph.overlapping(seen.plan.rows))
+    if implied:
+        seen.warnings.append(
+            f"The version table of {database!r} has the row {implied}, which another row implies: "
+            "Alembic will not upgrade from there. Delete that row before the next revision comes."
+        )
     strangers = ", ".join(seen.plan.unknown)
     if seen.plan.state == plan.AHEAD:
         seen.warnings.append(
@@ -224,3 +231,19 @@ def _look_at_plan(seen: Observation) -> None:
             "so what was applied to it is not known.",
             "Restore the version table, or stamp the revisions that it is at (alembic stamp), then run again.",
         )
+
+
+def _refuse_syntax_errors(seen: Observation, paths: set[str]) -> None:
+    """A revision is read here only as far as its header, so that an error further down would come too late."""
+    for file in seen.own_files:
+        if file.path not in paths:
+            continue
+        try:
+            compile(file.text, file.path, "exec", dont_inherit=True)
+        except (SyntaxError, ValueError) as error:
+            line = getattr(error, "lineno", None) or 1
+            raise Refused(
+                "revision_syntax",
+                f"The revision file {file.path} cannot be run: {getattr(error, 'msg', error)} (line {line}).",
+                "Mend it, commit and push it, then run again.",
+            ) from None

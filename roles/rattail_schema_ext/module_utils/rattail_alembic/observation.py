@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from . import section, source
 from .database import Contents
-from .graph import Graph
+from .graph import Graph, RevisionFile
 from .locations import Location
 from .plan import Plan
 from .problem import Problem
@@ -31,6 +31,7 @@ class Observation:
     options: dict[str, str] = field(default_factory=dict)
     section: section.Wanted | None = None
     locations: list[Location] = field(default_factory=list)
+    own_files: list[RevisionFile] = field(default_factory=list)
     graph: Graph | None = None
     versions_needed: bool = False
     install_reason: str = ""

@@ -56,12 +56,17 @@ def look_at_revisions(seen: Observation, stack: ExitStack) -> None:
     :param stack: takes what has to live as long as the look does.
     """
     files: dict[str, list[RevisionFile]] = {}
+    directories = set()
     for location in seen.locations:
         found = _revision_files(seen, location)
-        if found is not None:
-            files[location.spec] = found
-        else:
+        if found is None:
             _judge_missing(seen, location)
+        # Alembic, too, loads a directory once that two locations lead to.
+        elif os.path.realpath(location.directory) not in directories:
+            directories.add(os.path.realpath(location.directory))
+            files[location.spec] = found
+            if location.relative is not None:
+                seen.own_files += found
     if not seen.locations or seen.problems:
         return
     try:
