@@ -17,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlparse
 
 from .problem import Refused
@@ -77,20 +78,36 @@ def explain_from_outside(env_dir: str, user: str) -> Refused:
             f"There is no Python environment at {env_dir} ({python} does not exist).",
             "Create it (python3 -m venv) and install the app's base into it, or correct rattail_schema_ext_env_dir.",
         )
-    trial = subprocess.run([str(python), "-c", "import sys"], capture_output=True, check=False)
-    if trial.returncode == 0:
+    words = _why_not(str(python), user)
+    if words is None:
         return Refused(
             "look_failed",
             f"{python} works, yet looking at the host with it as {user!r} failed.",
             "Run again with -vvv to see why; to become another unprivileged user, "
             "Ansible needs pipelining or the package acl on the host.",
         )
-    words = trial.stderr.decode(errors="replace").strip().splitlines()
     return Refused(
         "environment_broken",
-        f"{python} cannot be run as {user!r}{': ' + words[-1] if words else ''}.",
+        f"{python} cannot be run as {user!r}: {words}.",
         f"Run it by hand as {user} to see why; a directory above it may be closed to that user.",
     )
+
+
+def _why_not(python: str, user: str) -> str | None:
+    """What keeps ``user`` from running ``python``; None where nothing does."""
+    identity: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        account = pwd.getpwnam(user)
+        groups = os.getgrouplist(user, account.pw_gid)
+        identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": groups}
+    try:
+        trial = subprocess.run([python, "-c", "import sys"], cwd="/", capture_output=True, check=False, **identity)
+    except OSError as error:
+        return error.strerror or str(error)
+    if trial.returncode == 0:
+        return None
+    words = trial.stderr.decode(errors="replace").strip().splitlines()
+    return words[-1].rstrip(".") if words else f"it ends with {trial.returncode}"
 
 
 def version_of(distribution: str) -> str:
