@@ -1,0 +1,33 @@
+"""What is said of revisions and version rows before anything moves."""
+
+from __future__ import annotations
+
+from support.server import Server
+
+
+def test_a_syntax_error_below_a_revisions_header_is_found_before_the_checkout_moves(deployed: Server) -> None:
+    assert deployed.repository
+    deployed.repository.add_revision("broken", upgrade="op.execute((")
+    before, rows = deployed.git("rev-parse", "HEAD"), deployed.current()
+    for check in (True, False):
+        run = deployed.run_role(check=check)
+        assert run.rc != 0 and run.recap.changed == 0
+        assert "cannot be run: '(' was never closed" in run.message
+        assert "Mend it, commit and push it" in run.message
+    assert (deployed.git("rev-parse", "HEAD"), deployed.current()) == (before, rows)
+
+
+def test_a_row_that_another_one_implies_is_pointed_out(deployed: Server) -> None:
+    """Alembic itself fails to upgrade from such rows, as somebody's stamp may have left them."""
+    deployed.sql("insert into alembic_version values ('a010a6c92761')")
+    run = deployed.run_role()
+    assert run.rc == 0 and run.recap.changed == 0
+    assert any("has the row a010a6c92761, which another row implies" in each for each in run.result["warnings"])
+    assert "overlaps" in deployed.alembic("upgrade", "heads", check=False).stdout
+
+    assert deployed.repository
+    deployed.repository.add_revision("next", upgrade="pass")
+    before = deployed.git("rev-parse", "HEAD")
+    refused = deployed.run_role()
+    assert refused.rc != 0 and "a010a6c92761" in refused.message
+    assert deployed.git("rev-parse", "HEAD") == before
