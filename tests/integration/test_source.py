@@ -1,0 +1,418 @@
+"""The checkout: where it may move, where it goes back to, and what is never overwritten."""
+
+from __future__ import annotations
+
+import getpass
+import shutil
+from collections.abc import Callable
+
+import pytest
+from support.postgres import GUARDED, PASSWORD
+from support.repository import Repository
+from support.server import HOST, Server
+from support.states import brought, check, difference, refused, state
+
+CORE_HEAD = "c2ef84c99c93"
+VERSIONS = "poser/db/alembic/versions"
+
+
+def add_column(server: Server, name: str) -> str:
+    """Commit a revision that adds a column of that name, and return its id."""
+    assert server.repository
+    return server.repository.add_revision(f"add {name}", upgrade_sql=f"alter table poser_widget add {name} text")
+
+
+def columns(server: Server) -> set[str]:
+    """The columns of poser_widget."""
+    query = "select column_name from information_schema.columns where table_name = 'poser_widget'"
+    return {name for (name,) in server.sql(query)}
+
+
+def branch(server: Server) -> str:
+    """The branch that the checkout is on; ``HEAD`` where it is on none."""
+    return server.git("rev-parse", "--abbrev-ref", "HEAD")
+
+
+# What is not there yet
+
+
+def without_revisions(repository: Repository) -> None:
+    repository.commit({str(file.relative_to(repository.path)): None for file in repository.versions.glob("*.py")})
+
+
+def test_an_app_without_revisions_gets_its_directory_and_core_its_schema(make_server: Callable[..., Server]) -> None:
+    server = make_server(content="empty")
+    without_revisions(server.repository)
+    promised = check(server)
+    run = brought(server)
+    for told in (promised, run):
+        assert f"poser has no revision yet in poser.db:{VERSIONS[9:]}" in told.output
+        assert "Write the first one" in told.output
+    assert (server.versions.is_dir(), server.versions.owner()) == (True, getpass.getuser())
+    assert server.current() == server.database.heads() == {CORE_HEAD}
+    assert "  poser: nothing applied (no revision yet)" in run.result["summary"]
+
+
+def test_status_reports_a_missing_versions_directory_and_leaves_it(make_server: Callable[..., Server]) -> None:
+    server = make_server()
+    without_revisions(server.repository)
+    server.deploy()
+    assert not server.versions.exists()
+    before = state(server)
+    run = server.run_role(playbook="status")
+    assert run.rc == 0 and run.result["todo"] == ["versions"], run.output
+    assert "to do: versions" in run.output and str(server.versions) == run.result["versions"]
+    assert difference(before, state(server)) == []
+
+
+# What is in the way
+
+
+def modified(server: Server) -> str:
+    (server.source_dir / "README.md").write_text("written here\n")
+    return "uncommitted changes: README.md"
+
+
+def deleted(server: Server) -> str:
+    shutil.rmtree(server.versions)
+    return "b084beb32f02_add_widgets.py"
+
+
+def staged(server: Server) -> str:
+    (server.source_dir / "poser" / "prices.py").write_text("written = 'here'\n")
+    server.git("add", "poser/prices.py")
+    return "poser/prices.py"
+
+
+def unknown_revision(server: Server) -> str:
+    shutil.copy(server.repository.versions / "b084beb32f02_add_widgets.py", server.versions / "cafe_mine.py")
+    return f"{VERSIONS}/cafe_mine.py"
+
+
+def ignored_revision(server: Server) -> str:
+    (server.source_dir / ".git" / "info" / "exclude").write_text("cafe_*.py\n")
+    return unknown_revision(server)
+
+
+def own_commit(server: Server) -> str:
+    (server.source_dir / "README.md").write_text("written here\n")
+    server.git("commit", "--all", "--quiet", "--message", "Mine")
+    return server.git("rev-parse", "HEAD")[:12]
+
+
+def own_commit_elsewhere(server: Server) -> str:
+    commit = own_commit(server)
+    server.git("checkout", "--quiet", "--detach", "origin/main")
+    return commit
+
+
+def file_in_the_way(server: Server) -> str:
+    (server.source_dir / "poser" / "prices.py").write_text("written = 'here'\n")
+    server.repository.commit({"poser/prices.py": "written = 'upstream'\n"})
+    return "poser/prices.py"
+
+
+def ignored_file_in_the_way(server: Server) -> str:
+    (server.source_dir / ".git" / "info" / "exclude").write_text("prices.py\n")
+    return file_in_the_way(server)
+
+
+def foreign_directory(server: Server) -> str:
+    shutil.rmtree(server.source_dir / ".git")
+    return f"{server.source_dir} is not a git checkout"
+
+
+@pytest.mark.parametrize(
+    "hinder",
+    [
+        modified,
+        deleted,
+        staged,
+        unknown_revision,
+        ignored_revision,
+        own_commit,
+        own_commit_elsewhere,
+        file_in_the_way,
+        ignored_file_in_the_way,
+        foreign_directory,
+    ],
+    ids=lambda hinder: hinder.__name__,
+)
+def test_what_lies_in_the_checkout_is_never_overwritten(deployed: Server, hinder: Callable[[Server], str]) -> None:
+    add_column(deployed, "colour")
+    refused(deployed, hinder(deployed))
+
+
+def test_a_file_that_nothing_asks_for_stays_where_it_is(deployed: Server) -> None:
+    note = deployed.source_dir / "notes.txt"
+    note.write_text("buy milk")
+    add_column(deployed, "colour")
+    brought(deployed)
+    assert note.read_text() == "buy milk" and "colour" in columns(deployed)
+
+
+@pytest.mark.parametrize("upstream", [False, True], ids=["alone", "with a new commit"])
+def test_an_uncommitted_revision_is_taken_along_where_that_is_allowed(deployed: Server, upstream: bool) -> None:
+    if upstream:
+        deployed.repository.commit({"poser/prices.py": ""})
+    mine = deployed.repository.add_revision(
+        "add mine", upgrade_sql="alter table poser_widget add mine text", commit=False
+    )
+    (file,) = deployed.repository.versions.glob(f"{mine}_*.py")
+    shutil.move(file, deployed.versions)
+    refused(deployed, f"{VERSIONS}/{file.name}", "rattail_schema_ext_allow_uncommitted_revisions: true")
+    run = brought(deployed, {"rattail_schema_ext_allow_uncommitted_revisions": True})
+    assert [each["revision"] for each in run.result["applied"]] == [mine]
+    assert deployed.current() == {CORE_HEAD, mine} and "mine" in columns(deployed)
+    assert deployed.git("status", "--porcelain") == f"?? {VERSIONS}/{file.name}"
+
+
+# Which version
+
+
+def test_a_branch_is_followed_and_stays_a_branch(deployed: Server) -> None:
+    for name in ("colour", "size"):
+        new = add_column(deployed, name)
+        run = brought(deployed)
+        assert [each["revision"] for each in run.result["applied"]] == [new]
+        assert run.result["source"]["after"] == deployed.repository.commit_id
+        assert (branch(deployed), deployed.git("rev-parse", "HEAD")) == ("main", deployed.repository.commit_id)
+        assert deployed.git("status", "--porcelain") == ""
+        assert name in columns(deployed) and new in deployed.current()
+
+
+def test_every_way_to_name_a_version(deployed: Server) -> None:
+    repository = deployed.repository
+    add_column(deployed, "colour")
+    repository.git("tag", "v1")
+    tagged = repository.commit_id
+    add_column(deployed, "size")
+    repository.git("tag", "--annotate", "--message", "Second", "v2")
+    second = repository.commit_id
+    repository.git("checkout", "--quiet", "-b", "next/one")
+    add_column(deployed, "weight")
+    following = repository.git("rev-parse", "HEAD")
+    repository.git("checkout", "--quiet", "main")
+    versions = [
+        ("v1", tagged, "HEAD"),
+        ("main", second, "main"),
+        ("next/one", following, "next/one"),
+        (second[:10], second, "HEAD"),
+        (following, following, "HEAD"),
+        ("v2", second, "HEAD"),
+        ("HEAD", second, "main"),
+    ]
+    for version, commit, on in versions:
+        wanted = {"rattail_schema_ext_source_version": version}
+        promised = check(deployed, wanted)
+        assert promised.result["source"]["wanted"] == commit, version
+        run = deployed.run_role(wanted)
+        assert (run.rc, run.recaps[HOST].changed > 0) == (0, True), run.output
+        assert (deployed.git("rev-parse", "HEAD"), branch(deployed)) == (commit, on), version
+        again = deployed.run_role(wanted)
+        assert (again.rc, again.recaps[HOST].changed, len(again.executions)) == (0, 0, 1), again.output
+    # a clone remembers which branch HEAD was
+    repository.git("checkout", "--quiet", "next/one")
+    run = deployed.run_role({"rattail_schema_ext_source_version": "HEAD"})
+    assert (run.rc, deployed.git("rev-parse", "HEAD"), branch(deployed)) == (0, following, "next/one"), run.output
+    assert {"colour", "size", "weight"} <= columns(deployed)
+
+
+def test_a_tag_that_was_moved_and_a_branch_that_was_rewritten_are_followed(deployed: Server) -> None:
+    repository = deployed.repository
+    first = repository.commit_id
+    repository.git("tag", "release")
+    repository.commit({"poser/prices.py": "one = 1\n"})
+    repository.git("tag", "--force", "release")
+    moved = repository.commit_id
+    deployed.git("fetch", "--quiet", "--tags")
+    deployed.git("checkout", "--quiet", "--detach", first)
+    deployed.git("tag", "--force", "release", first)
+    brought(deployed, {"rattail_schema_ext_source_version": "release"})
+    assert deployed.git("rev-parse", "HEAD") == moved
+    brought(deployed)
+    repository.git("reset", "--quiet", "--hard", first)
+    rewritten = repository.commit({"poser/prices.py": "one = 'another'\n"})
+    brought(deployed)
+    assert (deployed.git("rev-parse", "HEAD"), branch(deployed)) == (rewritten, "main")
+
+
+@pytest.mark.parametrize(
+    ("version", "repo", "words"),
+    [
+        ("v9.9", None, "has no branch, tag or commit 'v9.9'"),
+        ("deadbeef", None, "has no branch, tag or commit 'deadbeef'"),
+        ("f" * 40, None, "has no branch, tag or commit"),
+        ("main", "/nowhere/poser.git", "/nowhere/poser.git"),
+        ("main", "ssh://git@127.0.0.1:1/poser.git", "Connection refused"),
+    ],
+    ids=["no such tag", "no such short commit", "no such commit", "no repository", "no server"],
+)
+def test_a_version_that_cannot_be_had_is_refused(deployed: Server, version: str, repo: str | None, words: str) -> None:
+    add_column(deployed, "colour")
+    wanted = {"rattail_schema_ext_source_version": version}
+    if repo:
+        wanted["rattail_schema_ext_source_repo"] = repo
+    refused(deployed, words, repo or str(deployed.repository.path), vars=wanted)
+
+
+def test_a_version_that_cannot_be_had_is_refused_before_the_first_clone(server: Server) -> None:
+    refused(server, "'v9.9'", vars={"rattail_schema_ext_source_version": "v9.9"})
+    assert not server.source_dir.exists()
+
+
+@pytest.mark.parametrize(
+    "secret", ["https://store:opensesame@127.0.0.1:1/poser.git", "https://opensesame@127.0.0.1:1/"]
+)
+def test_credentials_in_the_url_are_refused_and_shown_nowhere(deployed: Server, secret: str) -> None:
+    before = state(deployed)
+    for checking in (True, False):
+        run = deployed.run_role({"rattail_schema_ext_source_repo": secret}, check=checking, args=["-vvv"])
+        assert (run.rc, run.recaps[HOST].failed, run.executions) == (2, 1, [])
+        assert "rattail_schema_ext_source_repo has credentials in it" in run.message
+        assert "rattail_schema_ext_source_key_file" in run.message
+        assert "opensesame" not in run.output, [line for line in run.output.splitlines() if "opensesame" in line]
+    assert difference(before, state(deployed)) == []
+
+
+# The work tree and the database
+
+
+def stopped(server: Server) -> str:
+    url = server.database.url
+    server.config.write_text(server.config.read_text().replace(url, url.replace(server.database.host, "/nowhere")))
+    return "/nowhere"
+
+
+def password_wrong(server: Server) -> str:
+    url = server.database.server.url(server.database.name, GUARDED).replace(GUARDED, f"{GUARDED}:{PASSWORD}x", 1)
+    server.config.write_text(server.config.read_text().replace(server.database.url, url))
+    return GUARDED
+
+
+def unstamped(server: Server) -> str:
+    server.sql("delete from alembic_version")
+    return server.database.name
+
+
+def diverged(server: Server) -> str:
+    server.sql("update alembic_version set version_num = 'cafe' where version_num <> %s", CORE_HEAD)
+    server.sql("delete from alembic_version where version_num = %s", CORE_HEAD)
+    server.sql("insert into alembic_version values (%s)", "f4e3d2c1b0a9")
+    return "cafe"
+
+
+@pytest.mark.parametrize("spoil", [stopped, password_wrong, unstamped], ids=lambda spoil: spoil.__name__)
+def test_the_work_tree_does_not_move_to_where_the_database_cannot_follow(
+    deployed: Server, spoil: Callable[[Server], str]
+) -> None:
+    add_column(deployed, "colour")
+    refused(deployed, spoil(deployed))
+
+
+@pytest.mark.parametrize("version", ["main", "other", "v1"], ids=["branch", "another branch", "tag"])
+def test_a_failed_upgrade_puts_the_checkout_back_and_the_next_run_converges(deployed: Server, version: str) -> None:
+    repository = deployed.repository
+    first = deployed.git("rev-parse", "HEAD")
+    if version == "other":
+        repository.git("checkout", "--quiet", "-b", version)
+    good = repository.add_revision("good", upgrade_sql="alter table poser_widget add colour text")
+    bad = repository.add_revision("bad", upgrade_sql="alter table poser_gadget add colour text")
+    if version == "v1":
+        repository.git("tag", version)
+    wanted = {"rattail_schema_ext_source_version": version}
+    heads, tables = deployed.database.heads(), columns(deployed)
+    promised = check(deployed, wanted)
+    assert [each["revision"] for each in promised.result["pending"]] == [good, bad]
+
+    for _ in range(2):
+        run = deployed.run_role(wanted)
+        assert run.rc == 2 and "Traceback" not in run.output, run.output
+        assert bad in run.message and "poser_gadget" in run.message
+        assert f"Now the checkout is at {first} and the database at {', '.join(sorted(heads))}." in run.message
+        assert run.result["source"]["after"] == first and set(run.result["current_after"]) == heads
+        assert (deployed.git("rev-parse", "HEAD"), branch(deployed)) == (first, "main")
+        assert deployed.git("status", "--porcelain") == ""
+        assert (deployed.database.heads(), columns(deployed)) == (heads, tables)
+
+    (file,) = repository.versions.glob(f"{bad}_*.py")
+    name = str(file.relative_to(repository.path))
+    repository.commit({name: file.read_text().replace("poser_gadget", "poser_product")}, "Mend it")
+    mended = repository.git("rev-parse", "HEAD")
+    if version == "v1":
+        repository.git("tag", "--force", version)
+    run = brought(deployed, wanted)
+    assert [each["revision"] for each in run.result["applied"]] == [good, bad]
+    assert deployed.current() == {CORE_HEAD, bad} and deployed.git("rev-parse", "HEAD") == mended
+
+
+def test_a_failed_upgrade_leaves_the_checkout_where_that_is_wanted(deployed: Server) -> None:
+    bad = deployed.repository.add_revision("bad", upgrade_sql="alter table poser_gadget add colour text")
+    heads = deployed.database.heads()
+    run = deployed.run_role({"rattail_schema_ext_source_restore": False})
+    assert run.rc == 2 and bad in run.message, run.output
+    assert f"Now the checkout is at {deployed.repository.commit_id}" in run.message
+    assert deployed.git("rev-parse", "HEAD") == deployed.repository.commit_id
+    assert deployed.database.heads() == heads
+
+
+def test_a_first_upgrade_that_fails_has_nothing_to_go_back_to(server: Server) -> None:
+    bad = server.repository.add_revision("bad", upgrade_sql="alter table poser_gadget add colour text")
+    check(server)
+    run = server.run_role()
+    assert run.rc == 2 and bad in run.message, run.output
+    assert f"Now the checkout is at {server.repository.commit_id} and the database at {CORE_HEAD}." in run.message
+    assert server.database.heads() == {CORE_HEAD} and server.database.tables("poser%") == []
+    (file,) = server.repository.versions.glob(f"{bad}_*.py")
+    text = file.read_text().replace("poser_gadget", "poser_widget")
+    server.repository.commit({str(file.relative_to(server.repository.path)): text}, "Mend it")
+    brought(server)
+    assert server.current() == {CORE_HEAD, bad}
+
+
+def test_a_push_in_the_middle_of_the_run_leaves_the_code_with_the_database(deployed: Server) -> None:
+    repository = deployed.repository
+    command = ["git", "-C", str(repository.path), "reset", "--quiet", "--hard", "next"]
+    first = repository.add_revision("first", upgrade=f"import subprocess; subprocess.run({command})")
+    wanted = repository.commit_id
+    repository.git("checkout", "--quiet", "-b", "next")
+    second = repository.add_revision("second", upgrade_sql="alter table poser_widget add colour text")
+    repository.git("checkout", "--quiet", "main")
+    run = deployed.run_role()
+    assert run.rc == 2 and "something still differs" in run.message and second in run.message, run.output
+    assert deployed.git("rev-parse", "HEAD") == wanted and deployed.current() == {CORE_HEAD, first}
+    run = brought(deployed)
+    assert [each["revision"] for each in run.result["applied"]] == [second]
+
+
+def test_a_checkout_that_fails_is_not_built_upon(deployed: Server) -> None:
+    add_column(deployed, "colour")
+    lock = deployed.source_dir / ".git" / "index.lock"
+    lock.write_text("")  # as a git leaves it that was killed
+    first, heads = deployed.git("rev-parse", "HEAD"), deployed.database.heads()
+    run = deployed.run_role()
+    assert run.rc == 2 and "Traceback" not in run.output, run.output
+    assert f"{deployed.source_dir} could not be brought to {deployed.repository.commit_id}: Unable" in run.message
+    assert f"'{lock}': File exists. Mend what git says, then run again." in run.message
+    assert (deployed.git("rev-parse", "HEAD"), deployed.database.heads()) == (first, heads)
+    lock.unlink()
+    brought(deployed)
+
+
+def test_a_checkout_that_fails_half_way_is_put_back(deployed: Server) -> None:
+    repository = deployed.repository
+    first, heads = deployed.git("rev-parse", "HEAD"), deployed.database.heads()
+    # a filter that is not installed here, as git-lfs may not be
+    deployed.git("config", "filter.large.smudge", "false")
+    deployed.git("config", "filter.large.required", "true")
+    repository.commit({".gitattributes": "*.png filter=large\n", "README.md": "changed\n", "z/logo.png": "picture\n"})
+    add_column(deployed, "colour")
+    run = deployed.run_role()
+    assert run.rc == 2 and "Traceback" not in run.output, run.output
+    assert "smudge filter large failed. Mend what git says" in run.message
+    assert (deployed.git("rev-parse", "HEAD"), branch(deployed)) == (first, "main")
+    assert deployed.git("status", "--porcelain") == ""
+    assert deployed.database.heads() == heads
+    for direction in ("clean", "smudge"):
+        deployed.git("config", f"filter.large.{direction}", "cat")
+    brought(deployed)
