@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -86,35 +87,58 @@ def test_what_an_app_does_to_its_process_does_not_hide_what_was_applied(
 LEAVE_A_PROCESS = """\
 import os, time
 if not os.fork():
-    open({file!r}, 'w').write(str(os.getpid()))
+    os.symlink(str(os.getpid()), {file!r})
     time.sleep(60)
     os._exit(0)
+"""
+GO_TO_THE_BACKGROUND = """\
+import os, time
+if os.fork():
+    while not os.path.lexists({file!r}):
+        time.sleep(0.01)
+    os._exit(0)
+os.setsid()
+os.symlink(str(os.getpid()), {file!r})
 """
 
 
 @pytest.fixture
 def left_behind(tmp_path: Path) -> Iterator[Path]:
-    """A file that takes the id of a process, which is ended with the test."""
-    file = tmp_path / "pid"
-    yield file
-    if file.exists():
-        os.kill(int(file.read_text()), signal.SIGKILL)
+    """A link that takes the id of a process, which is ended with the test."""
+    link = tmp_path / "pid"
+    yield link
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        os.kill(int(os.readlink(link)), signal.SIGKILL)
 
 
-@pytest.mark.parametrize("in_revision", ["", "import os; os._exit(0)"], ids=["ends well", "ends badly"])
+@pytest.mark.parametrize(
+    ("in_package", "in_revision", "succeeds"),
+    [
+        (LEAVE_A_PROCESS, "", True),
+        (LEAVE_A_PROCESS, "import os; os._exit(0)", False),
+        (GO_TO_THE_BACKGROUND, "", False),
+    ],
+    ids=["and ends well", "and ends badly", "and has it migrate"],
+)
 def test_a_process_that_the_app_leaves_behind_is_not_waited_for(
-    make_server: Callable[..., Server], repository: Repository, left_behind: Path, in_revision: str
+    make_server: Callable[..., Server],
+    repository: Repository,
+    left_behind: Path,
+    in_package: str,
+    in_revision: str,
+    succeeds: bool,
 ) -> None:
-    repository.commit({"poser/__init__.py": LEAVE_A_PROCESS.format(file=str(left_behind))})
+    """It goes on after a success; where the app came to no end it does not, lest it migrate behind our back."""
+    repository.commit({"poser/__init__.py": in_package.format(file=str(left_behind))})
     new = repository.add_revision("add crates", upgrade=f"op.execute('{CRATE}')\n{in_revision}")
     server = make_server(content="poser", repository=repository)
     server.deploy()
     started = time.monotonic()
     result = upgrade(server)
     assert time.monotonic() - started < 45
-    os.kill(int(left_behind.read_text()), 0)  # it is still there
-    applied = [] if in_revision else [new]
-    assert (names(result["applied"]), "msg" in result) == (applied, bool(in_revision)), result
+    applied = [new] if succeeds else []
+    assert (names(result["applied"]), "msg" not in result) == (applied, succeeds), result
+    assert Path("/proc", os.readlink(left_behind)).exists() == succeeds
     assert server.database.heads() == {CORE_HEAD, *(applied or [POSER_HEAD])}
 
 

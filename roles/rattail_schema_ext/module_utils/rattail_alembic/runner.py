@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import glob
 import json
 import os
 import select
@@ -30,6 +31,7 @@ Event = dict[str, Any]
 Report = Callable[[Event], None]
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 _OUTPUT_LINES = 20
 _PATIENCE_SECONDS = 0.1
 
@@ -67,6 +69,8 @@ def in_child(work: Callable[[Report], None]) -> Outcome:
     """
     reading, writing = os.pipe()
     parent = os.getpid()
+    # What the child leaves behind becomes ours.
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
     with tempfile.TemporaryFile() as output:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -87,6 +91,7 @@ def in_child(work: Callable[[Report], None]) -> Outcome:
         printed = output.read().decode(errors="replace").splitlines()
         outcome.output = mask("\n".join(printed[-_OUTPUT_LINES:]))
     if outcome.error is None and outcome.last("end") is None:
+        _end_orphans()
         outcome.ending = (
             f"was killed by {signal.Signals(os.WTERMSIG(status)).name}"
             if os.WIFSIGNALED(status)
@@ -116,6 +121,30 @@ def _events(pipe: IO[bytes], child: int) -> Iterator[Event]:
                     return
         if ended:
             return
+
+
+def _end_orphans() -> None:
+    """End what a child left behind that had no last word: it may have forked, and migrate in the background."""
+    while True:
+        processes = {int(path.split("/")[2]): _parent_of(path) for path in glob.glob("/proc/[0-9]*/stat")}
+        orphans = [process for process, parent in processes.items() if parent == os.getpid()]
+        if not orphans:
+            return
+        for orphan in orphans:
+            try:
+                os.kill(orphan, signal.SIGKILL)
+            except PermissionError:
+                return  # it became another user
+            os.waitpid(orphan, 0)
+
+
+def _parent_of(path: str) -> int:
+    """The parent's id in a ``/proc/PID/stat``, after the name in brackets and the state (proc(5)); 0 without one."""
+    try:
+        with open(path, "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def _be_the_child(work: Callable[[Report], None], pipe: int, output: int, parent: int) -> NoReturn:
