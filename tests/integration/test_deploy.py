@@ -176,6 +176,12 @@ def test_the_user_s_tasks_run_around_an_upgrade_and_handlers_after_a_change(depl
     run, lines = told()
     assert (run.rc, lines) == (2, [f"before {new}", f"after {new}"]), run.output
 
+    (tmp_path / "before.yml").write_text("- ansible.builtin.fail: {msg: A register is in use.}\n")
+    before = standing(deployed)
+    run, lines = told()
+    assert (run.rc, lines) == (2, [f"after {new}"]) and "A register is in use." in run.message, run.output
+    assert standing(deployed) == before
+
 
 def test_two_apps_on_one_host_keep_their_results_apart(make_server: Callable[..., Server]) -> None:
     poser = make_server("one", deployed=True)
