@@ -50,10 +50,10 @@ def apply(request: Request, before: Observation, answer: dict[str, Any]) -> str:
         if outcome.ending:
             answer["warnings"].append(f"The app's process {outcome.ending}, yet every revision is applied.")
         return ""
-    return _failed(answer, outcome)
+    return _failed(request, answer, outcome)
 
 
-def _failed(answer: dict[str, Any], outcome: runner.Outcome) -> str:
+def _failed(request: Request, answer: dict[str, Any], outcome: runner.Outcome) -> str:
     count = len(answer["applied"])
     standing = (
         f"{count} revision{'s were' if count > 1 else ' was'} applied and committed before it."
@@ -69,7 +69,8 @@ def _failed(answer: dict[str, Any], outcome: runner.Outcome) -> str:
         if outcome.output:
             answer["app_output"] = outcome.output.splitlines()
     if begun is None:
-        return f"The upgrade failed: {words}. {standing} Run bin/alembic upgrade heads by hand to see why."
+        cause = f"The upgrade of {request.app!r} with {answer['python']} failed: {words}."
+        return f"{cause} {standing} Run bin/alembic upgrade heads by hand to see why."
     statement = " ".join(((error and error["statement"]) or "").split())[:_STATEMENT_CHARACTERS]
     answer["failed_revision"] = {
         "revision": begun["revision"],

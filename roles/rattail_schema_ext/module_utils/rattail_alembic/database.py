@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -80,8 +81,8 @@ def _driver() -> Any:
     except ImportError as error:
         raise Refused(
             "package_missing",
-            f"The environment's psycopg2 cannot be loaded: {error}.",
-            "Install psycopg2-binary into it, or the libpq library that psycopg2 was built with.",
+            f"{sys.executable} cannot load its psycopg2: {error}.",
+            "Install psycopg2-binary in its place, or the libpq library that psycopg2 was built with.",
         ) from None
     return psycopg2
 

@@ -152,13 +152,15 @@ def _judge_missing(seen: Observation, location: Location) -> None:
     package = location.package.split(".")[0]
     if not location.directory:
         cause = f"The version location {location.spec} leads nowhere: {sys.executable} has no package {package!r}."
-        remedy = f"Install it into the environment ({sys.executable} -m pip install {package})."
+        remedy = f"Install it into the environment ({sys.executable} -m pip install {package})"
     else:
         cause = f"The version location {location.spec} leads to {location.directory}, which does not exist."
-        remedy = f"Install a release of {package or 'the package'} that ships it (package data), or make the directory."
-    if location.spec not in (locations.standard(request.app), request.base.version_location):
-        remedy += f" If it is not meant to be there, take it out of [alembic] in {request.config_file}."
-    raise Refused("location_missing", cause, remedy)
+        remedy = f"Install a release of {package or 'the package'} that ships it (package data), or make the directory"
+    if location.spec in map(locations.standard, request.integrations):
+        remedy += ", or take it out of rattail_schema_ext_integrations"
+    elif location.spec not in (locations.standard(request.app), request.base.version_location):
+        remedy += f", or take it out of [alembic] in {request.config_file}"
+    raise Refused("location_missing", cause, f"{remedy}.")
 
 
 def _graph_by_alembic(seen: Observation, files: dict[str, list[RevisionFile]], stack: ExitStack) -> Graph:

@@ -177,6 +177,8 @@ def _be_the_child(work: Callable[[Report], None], pipe: int, output: int, parent
 
 def _describe(error: BaseException) -> Event:
     message = str(getattr(error, "orig", None) or error).strip()
+    if isinstance(error, SyntaxError):
+        message = f"{error.msg} in {error.filename}, line {error.lineno}"
     return {
         "event": "error",
         "type": type(error).__name__,
