@@ -88,16 +88,20 @@ def test_an_environment_that_its_owner_cannot_enter_is_told_apart(deployed: Serv
     ],
     ids=["misspelt", "misspelt default", "no bool", "no list", "no choice", "no app", "credentials"],
 )
-@pytest.mark.parametrize("playbook", ["site", "status"])
 def test_variables_that_are_wrong_are_refused_before_the_host_is_asked(
-    server: Server, playbook: str, vars: Mapping[str, Any], words: list[str]
+    server: Server, vars: Mapping[str, Any], words: list[str]
 ) -> None:
-    # check mode makes no difference on the controller, so each playbook has one of the two
-    run = server.run_role(vars, playbook=playbook, check=playbook == "site")
+    run = server.run_role(vars)
     assert (run.rc, run.recaps[HOST].failed, run.executions) == (2, 1, []), run.output
     for word in words:
         assert word in run.message, run.message
     assert "opensesame" not in run.output and "Traceback" not in run.output
+
+
+def test_status_refuses_wrong_variables_as_well(server: Server) -> None:
+    run = server.run_role({"rattail_schema_ext_sorce_repo": "x"}, playbook="status", check=True)
+    assert (run.rc, run.executions) == (2, []), run.output
+    assert "Did you mean rattail_schema_ext_source_repo?" in run.message
 
 
 @pytest.mark.parametrize("alembic", ["", "[alembic]\nsqlalchemy.url = postgresql://rattail:opensesame@/x\n"])
@@ -117,9 +121,9 @@ def test_a_diff_shows_the_section_alone(deployed: Server, alembic: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "inventory", [{"rattail": {"hosts": {}}}, {"web": {"hosts": {HOST: {}}}}], ids=["empty", "none"]
+    ("playbook", "inventory"),
+    [("site.yml", {"rattail": {"hosts": {}}}), ("playbooks/status.yml", {"web": {"hosts": {HOST: {}}}})],
 )
-@pytest.mark.parametrize("playbook", ["site.yml", "playbooks/status.yml"])
 def test_an_inventory_without_a_rattail_server_is_an_error(
     tmp_path: Path, playbook: str, inventory: Mapping[str, Any]
 ) -> None:
