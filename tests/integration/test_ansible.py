@@ -83,7 +83,10 @@ def test_an_environment_that_its_owner_cannot_enter_is_told_apart(deployed: Serv
         ({"rattail_schema_ext_source_enabled": "perhaps"}, ["'rattail_schema_ext_source_enabled'", "bool"]),
         ({"rattail_schema_ext_integrations": {"a": 1}}, ["'rattail_schema_ext_integrations'", "list"]),
         ({"rattail_schema_ext_core": "ruby"}, ["rattail_schema_ext_core", "rattail, wutta", "ruby"]),
-        ({"rattail_schema_ext_app": None}, ["'rattail_schema_ext_app'"]),
+        (
+            {"rattail_schema_ext_app": None, "rattail_schema_ext_ap": "poser"},
+            ["Did you mean rattail_schema_ext_app?", "rattail_schema_ext_app is not set."],
+        ),
         ({"rattail_schema_ext_source_repo": "https://me:opensesame@git.example.com/x"}, ["credentials", "ssh"]),
     ],
     ids=["misspelt", "misspelt default", "no bool", "no list", "no choice", "no app", "credentials"],

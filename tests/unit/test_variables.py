@@ -27,14 +27,14 @@ DEFAULTS = load("defaults/main.yml")
 
 def test_every_variable_has_a_default_and_a_spec() -> None:
     required = {name for name, spec in OPTIONS.items() if spec.get("required")}
-    assert set(DEFAULTS) == set(OPTIONS) - required
+    assert set(DEFAULTS) == set(OPTIONS)
     assert required == {"rattail_schema_ext_app"}
 
 
 @pytest.mark.parametrize("name", sorted(DEFAULTS))
 def test_default_and_type_agree(name: str) -> None:
     spec, value = OPTIONS[name], DEFAULTS[name]
-    assert spec["default"] == value
+    assert spec.get("default", "") == value
     kinds = {"str": str, "path": str, "bool": bool, "list": list, "int": int}
     assert type(value) is kinds[spec["type"]]
 
@@ -95,8 +95,8 @@ def test_readmes_are_in_step() -> None:
     assert done.returncode == 0, done.stdout
 
 
-def mistakes(*names: str, repo: str = "") -> str:
-    return " ".join(filters.mistakes(names, str(ROLE), repo))
+def mistakes(*names: str, app: str = "poser", repo: str = "") -> str:
+    return " ".join(filters.mistakes(names, str(ROLE), app, repo))
 
 
 def test_known_names_are_no_mistakes() -> None:
@@ -106,6 +106,13 @@ def test_known_names_are_no_mistakes() -> None:
 def test_a_misspelt_name_gets_the_nearest_right_one() -> None:
     assert "Did you mean rattail_schema_ext_source_version?" in mistakes("rattail_schema_ext_source_verison")
     assert "Did you mean rattail_schema_ext_env_dir?" in mistakes("rattail_schema_ext_envdir")
+
+
+def test_an_app_that_is_not_set_is_asked_for_beside_the_name_that_was_meant() -> None:
+    assert mistakes("rattail_schema_ext_ap", app="") == (
+        "There is no variable rattail_schema_ext_ap. Did you mean rattail_schema_ext_app?"
+        " rattail_schema_ext_app is not set. Set it to the app's Python package, e.g. poser."
+    )
 
 
 @pytest.mark.parametrize(

@@ -20,11 +20,12 @@ _HTTP_USERINFO = re.compile(r"https?://[^/@\s]+@", re.IGNORECASE)
 _PASSWORD = re.compile(r"[a-z][a-z0-9+.\-]*://[^/@\s:]*:[^/@\s]+@", re.IGNORECASE)
 
 
-def mistakes(names: Iterable[str], role_path: str, source_repo: str) -> list[str]:
+def mistakes(names: Iterable[str], role_path: str, app: str, source_repo: str) -> list[str]:
     """What is wrong with the variables, in sentences.
 
     :param names: the names of all variables that begin with the role's prefix.
     :param role_path: where ``meta/argument_specs.yml`` says which of them are read.
+    :param app: the app's package, which has no default.
     :param source_repo: a git URL. With a password or a token in it, it would be shown in arguments and logs.
     """
     specs = yaml.safe_load(Path(role_path, "meta", "argument_specs.yml").read_text(encoding="utf-8"))
@@ -33,6 +34,8 @@ def mistakes(names: Iterable[str], role_path: str, source_repo: str) -> list[str
     for name in sorted(set(names) - known - RESULTS):
         nearest = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.0)
         found.append(f"There is no variable {name}. Did you mean {nearest[0]}?")
+    if not app:
+        found.append(f"{PREFIX}app is not set. Set it to the app's Python package, e.g. poser.")
     if _HTTP_USERINFO.match(source_repo) or _PASSWORD.match(source_repo):
         found.append(
             f"{PREFIX}source_repo has credentials in it, which would be shown in arguments and logs."
