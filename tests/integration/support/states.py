@@ -56,10 +56,10 @@ def check(server: Server, vars: Mapping[str, Any] | None = None, *, rc: int = 0,
     return run
 
 
-def settled(server: Server, vars: Mapping[str, Any] | None = None) -> Run:
+def settled(server: Server, vars: Mapping[str, Any] | None = None, **options: Any) -> Run:
     """A run that finds nothing to do, by one module on the host."""
     before = state(server)
-    run = server.run_role(vars)
+    run = server.run_role(vars, **options)
     assert run.rc == 0, run.output
     assert (run.recaps[HOST].changed, [task.action for task in run.executions]) == (0, ["rattail_alembic_info"]), (
         run.output
@@ -69,16 +69,16 @@ def settled(server: Server, vars: Mapping[str, Any] | None = None) -> Run:
     return run
 
 
-def brought(server: Server, vars: Mapping[str, Any] | None = None) -> Run:
+def brought(server: Server, vars: Mapping[str, Any] | None = None, **options: Any) -> Run:
     """A run that changes something: announced in check mode, done for real, and not done again."""
-    promised = check(server, vars)
+    promised = check(server, vars, **options)
     assert promised.recaps[HOST].changed > 0, promised.output
-    run = server.run_role(vars)
+    run = server.run_role(vars, **options)
     assert (run.rc, run.recaps[HOST].changed) == (0, promised.recaps[HOST].changed), run.output
     assert run.result["todo"] == promised.result["todo"], run.output
     announced = [each["revision"] for each in promised.result["pending"]]
     assert [each["revision"] for each in run.result["applied"]] == announced, run.output
-    settled(server, vars)
+    settled(server, vars, **options)
     return run
 
 
