@@ -7,10 +7,9 @@ import shutil
 from collections.abc import Callable
 
 import pytest
-from support.postgres import GUARDED, PASSWORD
 from support.repository import Repository
 from support.server import HOST, Server
-from support.states import brought, check, difference, refused, state
+from support.states import brought, check, difference, refused, settled, state
 
 CORE_HEAD = "c2ef84c99c93"
 VERSIONS = "poser/db/alembic/versions"
@@ -143,16 +142,10 @@ def test_what_lies_in_the_checkout_is_never_overwritten(deployed: Server, hinder
     refused(deployed, hinder(deployed))
 
 
-def test_a_file_that_nothing_asks_for_stays_where_it_is(deployed: Server) -> None:
-    note = deployed.source_dir / "notes.txt"
-    note.write_text("buy milk")
-    add_column(deployed, "colour")
-    brought(deployed)
-    assert note.read_text() == "buy milk" and "colour" in columns(deployed)
-
-
 @pytest.mark.parametrize("upstream", [False, True], ids=["alone", "with a new commit"])
 def test_an_uncommitted_revision_is_taken_along_where_that_is_allowed(deployed: Server, upstream: bool) -> None:
+    note = deployed.source_dir / "notes.txt"
+    note.write_text("buy milk")
     if upstream:
         deployed.repository.commit({"poser/prices.py": ""})
     mine = deployed.repository.add_revision(
@@ -160,77 +153,57 @@ def test_an_uncommitted_revision_is_taken_along_where_that_is_allowed(deployed: 
     )
     (file,) = deployed.repository.versions.glob(f"{mine}_*.py")
     shutil.move(file, deployed.versions)
-    refused(deployed, f"{VERSIONS}/{file.name}", "rattail_schema_ext_allow_uncommitted_revisions: true")
     run = brought(deployed, {"rattail_schema_ext_allow_uncommitted_revisions": True})
     assert [each["revision"] for each in run.result["applied"]] == [mine]
     assert deployed.current() == {CORE_HEAD, mine} and "mine" in columns(deployed)
-    assert deployed.git("status", "--porcelain") == f"?? {VERSIONS}/{file.name}"
+    assert deployed.git("status", "--porcelain").splitlines() == ["?? notes.txt", f"?? {VERSIONS}/{file.name}"]
+    assert note.read_text() == "buy milk"
+    assert deployed.git("rev-parse", "HEAD") == deployed.repository.commit_id
 
 
 # Which version
 
 
-def test_a_branch_is_followed_and_stays_a_branch(deployed: Server) -> None:
-    for name in ("colour", "size"):
-        new = add_column(deployed, name)
-        run = brought(deployed)
-        assert [each["revision"] for each in run.result["applied"]] == [new]
-        assert run.result["source"]["after"] == deployed.repository.commit_id
-        assert (branch(deployed), deployed.git("rev-parse", "HEAD")) == ("main", deployed.repository.commit_id)
-        assert deployed.git("status", "--porcelain") == ""
-        assert name in columns(deployed) and new in deployed.current()
-
-
 def test_every_way_to_name_a_version(deployed: Server) -> None:
     repository = deployed.repository
-    add_column(deployed, "colour")
+    first = repository.commit({"poser/prices.py": "one = 1\n"})
     repository.git("tag", "v1")
-    tagged = repository.commit_id
-    add_column(deployed, "size")
+    second = repository.commit({"poser/prices.py": "two = 2\n"})
     repository.git("tag", "--annotate", "--message", "Second", "v2")
-    second = repository.commit_id
     repository.git("checkout", "--quiet", "-b", "next/one")
-    add_column(deployed, "weight")
+    repository.commit({"poser/prices.py": "three = 3\n"})
     following = repository.git("rev-parse", "HEAD")
     repository.git("checkout", "--quiet", "main")
-    versions = [
-        ("v1", tagged, "HEAD"),
+    for version, commit, on in (
+        ("v1", first, "HEAD"),
         ("main", second, "main"),
         ("next/one", following, "next/one"),
         (second[:10], second, "HEAD"),
         (following, following, "HEAD"),
         ("v2", second, "HEAD"),
         ("HEAD", second, "main"),
-    ]
-    for version, commit, on in versions:
+    ):
         wanted = {"rattail_schema_ext_source_version": version}
-        promised = check(deployed, wanted)
-        assert promised.result["source"]["wanted"] == commit, version
         run = deployed.run_role(wanted)
-        assert (run.rc, run.recaps[HOST].changed > 0) == (0, True), run.output
+        assert (run.rc, run.recaps[HOST].changed) == (0, 1), run.output
+        assert run.result["source"]["wanted"] == run.result["source"]["after"] == commit, version
         assert (deployed.git("rev-parse", "HEAD"), branch(deployed)) == (commit, on), version
-        again = deployed.run_role(wanted)
-        assert (again.rc, again.recaps[HOST].changed, len(again.executions)) == (0, 0, 1), again.output
+        settled(deployed, wanted)
     # a clone remembers which branch HEAD was
     repository.git("checkout", "--quiet", "next/one")
-    run = deployed.run_role({"rattail_schema_ext_source_version": "HEAD"})
-    assert (run.rc, deployed.git("rev-parse", "HEAD"), branch(deployed)) == (0, following, "next/one"), run.output
-    assert {"colour", "size", "weight"} <= columns(deployed)
+    brought(deployed, {"rattail_schema_ext_source_version": "HEAD"})
+    assert (deployed.git("rev-parse", "HEAD"), branch(deployed)) == (following, "next/one")
 
 
 def test_a_tag_that_was_moved_and_a_branch_that_was_rewritten_are_followed(deployed: Server) -> None:
     repository = deployed.repository
     first = repository.commit_id
+    deployed.git("tag", "release")
+    moved = repository.commit({"poser/prices.py": "one = 1\n"})
     repository.git("tag", "release")
-    repository.commit({"poser/prices.py": "one = 1\n"})
-    repository.git("tag", "--force", "release")
-    moved = repository.commit_id
-    deployed.git("fetch", "--quiet", "--tags")
-    deployed.git("checkout", "--quiet", "--detach", first)
-    deployed.git("tag", "--force", "release", first)
     brought(deployed, {"rattail_schema_ext_source_version": "release"})
-    assert deployed.git("rev-parse", "HEAD") == moved
-    brought(deployed)
+    assert deployed.git("rev-parse", "HEAD") == moved == deployed.git("rev-parse", "release")
+    deployed.git("checkout", "--quiet", "-B", "main", "origin/main")
     repository.git("reset", "--quiet", "--hard", first)
     rewritten = repository.commit({"poser/prices.py": "one = 'another'\n"})
     brought(deployed)
@@ -242,11 +215,10 @@ def test_a_tag_that_was_moved_and_a_branch_that_was_rewritten_are_followed(deplo
     [
         ("v9.9", None, "has no branch, tag or commit 'v9.9'"),
         ("deadbeef", None, "has no branch, tag or commit 'deadbeef'"),
-        ("f" * 40, None, "has no branch, tag or commit"),
         ("main", "/nowhere/poser.git", "/nowhere/poser.git"),
         ("main", "ssh://git@127.0.0.1:1/poser.git", "Connection refused"),
     ],
-    ids=["no such tag", "no such short commit", "no such commit", "no repository", "no server"],
+    ids=["no such tag", "no such commit", "no repository", "no server"],
 )
 def test_a_version_that_cannot_be_had_is_refused(deployed: Server, version: str, repo: str | None, words: str) -> None:
     add_column(deployed, "colour")
@@ -284,25 +256,12 @@ def stopped(server: Server) -> str:
     return "/nowhere"
 
 
-def password_wrong(server: Server) -> str:
-    url = server.database.server.url(server.database.name, GUARDED).replace(GUARDED, f"{GUARDED}:{PASSWORD}x", 1)
-    server.config.write_text(server.config.read_text().replace(server.database.url, url))
-    return GUARDED
-
-
 def unstamped(server: Server) -> str:
     server.sql("delete from alembic_version")
     return server.database.name
 
 
-def diverged(server: Server) -> str:
-    server.sql("update alembic_version set version_num = 'cafe' where version_num <> %s", CORE_HEAD)
-    server.sql("delete from alembic_version where version_num = %s", CORE_HEAD)
-    server.sql("insert into alembic_version values (%s)", "f4e3d2c1b0a9")
-    return "cafe"
-
-
-@pytest.mark.parametrize("spoil", [stopped, password_wrong, unstamped], ids=lambda spoil: spoil.__name__)
+@pytest.mark.parametrize("spoil", [stopped, unstamped], ids=lambda spoil: spoil.__name__)
 def test_the_work_tree_does_not_move_to_where_the_database_cannot_follow(
     deployed: Server, spoil: Callable[[Server], str]
 ) -> None:
@@ -322,28 +281,26 @@ def test_a_failed_upgrade_puts_the_checkout_back_and_the_next_run_converges(depl
         repository.git("tag", version)
     wanted = {"rattail_schema_ext_source_version": version}
     heads, tables = deployed.database.heads(), columns(deployed)
-    promised = check(deployed, wanted)
-    assert [each["revision"] for each in promised.result["pending"]] == [good, bad]
 
-    for _ in range(2):
-        run = deployed.run_role(wanted)
-        assert run.rc == 2 and "Traceback" not in run.output, run.output
-        assert bad in run.message and "poser_gadget" in run.message
-        assert f"Now the checkout is at {first} and the database at {', '.join(sorted(heads))}." in run.message
-        assert run.result["source"]["after"] == first and set(run.result["current_after"]) == heads
-        assert (deployed.git("rev-parse", "HEAD"), branch(deployed)) == (first, "main")
-        assert deployed.git("status", "--porcelain") == ""
-        assert (deployed.database.heads(), columns(deployed)) == (heads, tables)
+    run = deployed.run_role(wanted)
+    assert run.rc == 2 and "Traceback" not in run.output, run.output
+    assert [each["revision"] for each in run.result["pending"]] == [good, bad]
+    assert bad in run.message and "poser_gadget" in run.message
+    assert f"Now the checkout is at {first} and the database at {', '.join(sorted(heads))}." in run.message
+    assert run.result["source"]["after"] == first and set(run.result["current_after"]) == heads
+    assert (deployed.git("rev-parse", "HEAD"), branch(deployed)) == (first, "main")
+    assert deployed.git("status", "--porcelain") == ""
+    assert (deployed.database.heads(), columns(deployed)) == (heads, tables)
 
     (file,) = repository.versions.glob(f"{bad}_*.py")
     name = str(file.relative_to(repository.path))
     repository.commit({name: file.read_text().replace("poser_gadget", "poser_product")}, "Mend it")
-    mended = repository.git("rev-parse", "HEAD")
     if version == "v1":
         repository.git("tag", "--force", version)
-    run = brought(deployed, wanted)
-    assert [each["revision"] for each in run.result["applied"]] == [good, bad]
-    assert deployed.current() == {CORE_HEAD, bad} and deployed.git("rev-parse", "HEAD") == mended
+    run = deployed.run_role(wanted)
+    assert [each["revision"] for each in run.result["applied"]] == [good, bad], run.output
+    assert deployed.current() == {CORE_HEAD, bad}
+    assert deployed.git("rev-parse", "HEAD") == repository.git("rev-parse", "HEAD")
 
 
 def test_a_failed_upgrade_leaves_the_checkout_where_that_is_wanted(deployed: Server) -> None:
@@ -356,21 +313,7 @@ def test_a_failed_upgrade_leaves_the_checkout_where_that_is_wanted(deployed: Ser
     assert deployed.database.heads() == heads
 
 
-def test_a_first_upgrade_that_fails_has_nothing_to_go_back_to(server: Server) -> None:
-    bad = server.repository.add_revision("bad", upgrade_sql="alter table poser_gadget add colour text")
-    check(server)
-    run = server.run_role()
-    assert run.rc == 2 and bad in run.message, run.output
-    assert f"Now the checkout is at {server.repository.commit_id} and the database at {CORE_HEAD}." in run.message
-    assert server.database.heads() == {CORE_HEAD} and server.database.tables("poser%") == []
-    (file,) = server.repository.versions.glob(f"{bad}_*.py")
-    text = file.read_text().replace("poser_gadget", "poser_widget")
-    server.repository.commit({str(file.relative_to(server.repository.path)): text}, "Mend it")
-    brought(server)
-    assert server.current() == {CORE_HEAD, bad}
-
-
-def test_a_push_in_the_middle_of_the_run_leaves_the_code_with_the_database(deployed: Server) -> None:
+def test_a_push_in_the_middle_of_the_run_is_for_the_next_one(deployed: Server) -> None:
     repository = deployed.repository
     command = ["git", "-C", str(repository.path), "reset", "--quiet", "--hard", "next"]
     first = repository.add_revision("first", upgrade=f"import subprocess; subprocess.run({command})")
@@ -379,10 +322,10 @@ def test_a_push_in_the_middle_of_the_run_leaves_the_code_with_the_database(deplo
     second = repository.add_revision("second", upgrade_sql="alter table poser_widget add colour text")
     repository.git("checkout", "--quiet", "main")
     run = deployed.run_role()
-    assert run.rc == 2 and "something still differs" in run.message and second in run.message, run.output
+    assert (run.rc, [each["revision"] for each in run.result["applied"]]) == (0, [first]), run.output
     assert deployed.git("rev-parse", "HEAD") == wanted and deployed.current() == {CORE_HEAD, first}
-    run = brought(deployed)
-    assert [each["revision"] for each in run.result["applied"]] == [second]
+    run = deployed.run_role()
+    assert (run.rc, [each["revision"] for each in run.result["applied"]]) == (0, [second]), run.output
 
 
 def test_a_checkout_that_fails_is_not_built_upon(deployed: Server) -> None:
@@ -396,7 +339,8 @@ def test_a_checkout_that_fails_is_not_built_upon(deployed: Server) -> None:
     assert f"'{lock}': File exists. Mend what git says, then run again." in run.message
     assert (deployed.git("rev-parse", "HEAD"), deployed.database.heads()) == (first, heads)
     lock.unlink()
-    brought(deployed)
+    run = deployed.run_role()
+    assert run.rc == 0 and "colour" in columns(deployed), run.output
 
 
 def test_a_checkout_that_fails_half_way_is_put_back(deployed: Server) -> None:
@@ -415,4 +359,5 @@ def test_a_checkout_that_fails_half_way_is_put_back(deployed: Server) -> None:
     assert deployed.database.heads() == heads
     for direction in ("clean", "smudge"):
         deployed.git("config", f"filter.large.{direction}", "cat")
-    brought(deployed)
+    run = deployed.run_role()
+    assert run.rc == 0 and "colour" in columns(deployed), run.output
