@@ -329,8 +329,9 @@ def test_a_revision_that_is_no_plain_text_is_read_by_alembic(deployed: Server) -
     repository.commit({str(file.relative_to(repository.path)): computed})
     run = brought(deployed)
     assert not run.result["fast_path"]
-    assert names(run.result["applied"]) == [new]
-    assert run.result["applied"][0]["path"] == str(deployed.versions / file.name)
+    for revisions in (run.result["pending"], run.result["applied"]):
+        [found] = revisions
+        assert (found["revision"], found["path"]) == (new, str(deployed.versions / file.name))
     assert deployed.current() == {CORE_HEAD, new}
     assert not settled(deployed).result["fast_path"]
 
