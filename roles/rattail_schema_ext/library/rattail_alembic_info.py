@@ -82,6 +82,90 @@ options:
     description: Whether revision files that git does not know are taken along rather than a problem.
     type: bool
     default: false
+  prefixes:
+    description: >-
+      What the names of the app's tables may start with. The app's own name, unless given.
+    type: list
+    elements: str
+  integration_prefixes:
+    description: >-
+      The same for integration packages, by package, where they are not those that are known or follow from its name.
+    type: dict
+    default: {}
+  policy:
+    description: >-
+      What to do when a revision touches what is not its own. V(enforce) rolls everything back, V(warn) tells, V(off)
+      does not look.
+    type: str
+    choices: [enforce, warn, 'off']
+    default: enforce
+  policy_data:
+    description: >-
+      What to do when such a revision writes rows of tables that are not its own.
+    type: str
+    choices: [report, refuse]
+    default: report
+  lock_wait_seconds:
+    description: >-
+      How many seconds to wait for another run on the same database.
+    type: float
+    default: 3600
+  lock_timeout_seconds:
+    description: >-
+      How many seconds a statement of a revision may wait for a lock.
+    type: float
+    default: 5
+  lock_retries:
+    description: >-
+      How often to begin again after such a timeout.
+    type: int
+    default: 10
+  statement_timeout_seconds:
+    description: >-
+      How many seconds a statement of a revision may take. V(0) is without end.
+    type: float
+    default: 0
+  backup:
+    description: >-
+      What C(pg_dump) saves before revisions are applied to a database that is not empty.
+    type: str
+    choices: [none, schema, full]
+    default: full
+  backup_dir:
+    description: >-
+      The directory of the dumps, absolute or below O(env_dir). C(app/backups), unless given.
+    type: path
+  backup_keep:
+    description: >-
+      How many dumps of this app and database to keep. V(0) keeps all.
+    type: int
+    default: 5
+  rehearsal:
+    description: >-
+      Whether the upgrade is tried out before anything real is touched, on a copy of the database or in a transaction
+      that cannot be committed.
+    type: str
+    choices: [none, clone, transaction]
+    default: none
+  expected_database:
+    description: >-
+      The name of the database that this must be. Any other is refused.
+    type: str
+    default: ""
+  database_option:
+    description: >-
+      The option of the host's config that has a URL past a pooler, as V(section:option).
+    type: str
+    default: ""
+  postgresql_bin_dir:
+    description: >-
+      The directory of C(pg_dump) and its like. Empty looks on the C(PATH), then where packages put them.
+    type: path
+    default: ""
+  history_dir:
+    description: >-
+      The directory of history and checksums, absolute or below O(env_dir). C(app/schema-history), unless given.
+    type: path
 attributes:
   check_mode:
     description: Can run in check mode and return changed status without modifying the target.
@@ -180,6 +264,30 @@ applied:
   returned: always
   type: list
   elements: dict
+lock:
+  description: Empty, as are the following, which only an upgrade fills.
+  returned: always
+  type: dict
+retries:
+  description: Zero.
+  returned: always
+  type: int
+backup_file:
+  description: Empty.
+  returned: always
+  type: str
+violations:
+  description: Empty.
+  returned: always
+  type: list
+data:
+  description: Empty.
+  returned: always
+  type: list
+drift:
+  description: Empty.
+  returned: always
+  type: list
 branches:
   description: One entry for each version location.
   returned: always

@@ -81,12 +81,99 @@ options:
     description: Whether revision files that git does not know are taken along rather than refused.
     type: bool
     default: false
+  prefixes:
+    description: >-
+      What the names of the app's tables may start with. The app's own name, unless given.
+    type: list
+    elements: str
+  integration_prefixes:
+    description: >-
+      The same for integration packages, by package, where they are not those that are known or follow from its name.
+    type: dict
+    default: {}
+  policy:
+    description: >-
+      What to do when a revision touches what is not its own. V(enforce) rolls everything back, V(warn) tells, V(off)
+      does not look.
+    type: str
+    choices: [enforce, warn, 'off']
+    default: enforce
+  policy_data:
+    description: >-
+      What to do when such a revision writes rows of tables that are not its own.
+    type: str
+    choices: [report, refuse]
+    default: report
+  lock_wait_seconds:
+    description: >-
+      How many seconds to wait for another run on the same database.
+    type: float
+    default: 3600
+  lock_timeout_seconds:
+    description: >-
+      How many seconds a statement of a revision may wait for a lock.
+    type: float
+    default: 5
+  lock_retries:
+    description: >-
+      How often to begin again after such a timeout.
+    type: int
+    default: 10
+  statement_timeout_seconds:
+    description: >-
+      How many seconds a statement of a revision may take. V(0) is without end.
+    type: float
+    default: 0
+  backup:
+    description: >-
+      What C(pg_dump) saves before revisions are applied to a database that is not empty.
+    type: str
+    choices: [none, schema, full]
+    default: full
+  backup_dir:
+    description: >-
+      The directory of the dumps, absolute or below O(env_dir). C(app/backups), unless given.
+    type: path
+  backup_keep:
+    description: >-
+      How many dumps of this app and database to keep. V(0) keeps all.
+    type: int
+    default: 5
+  rehearsal:
+    description: >-
+      Whether the upgrade is tried out before anything real is touched, on a copy of the database or in a transaction
+      that cannot be committed.
+    type: str
+    choices: [none, clone, transaction]
+    default: none
+  expected_database:
+    description: >-
+      The name of the database that this must be. Any other is refused.
+    type: str
+    default: ""
+  database_option:
+    description: >-
+      The option of the host's config that has a URL past a pooler, as V(section:option).
+    type: str
+    default: ""
+  postgresql_bin_dir:
+    description: >-
+      The directory of C(pg_dump) and its like. Empty looks on the C(PATH), then where packages put them.
+    type: path
+    default: ""
+  history_dir:
+    description: >-
+      The directory of history and checksums, absolute or below O(env_dir). C(app/schema-history), unless given.
+    type: path
 attributes:
   check_mode:
     description: Can run in check mode and return changed status without modifying the target.
     support: full
   diff_mode:
-    description: Shows the revisions that are (or would be) applied.
+    description:
+      - Shows the revisions that are (or would be) applied, and, in a real run, under each the SQL that SQLAlchemy
+        executed for it, with placeholders for values. Passwords in URLs are masked, long statements are cut, and beyond
+        some 20 kB a revision and 200 kB in all, statements are only counted.
     support: full
   platform:
     description: Platforms that the module runs on.
@@ -96,6 +183,8 @@ requirements:
   - On the host, in the app's environment, C(alembic) and C(psycopg2).
 notes:
   - The migration runs in a child process, so that nothing the app prints or does to its process can lose the result.
+  - An advisory lock lets one run at a time migrate a database; whom a run waits for is written to the host's log.
+  - A run that came to the database adds a line to the history in O(history_dir).
   - The source, the config file and the versions directory are not changed; that is the role's part.
 author:
   - rattail_schema_ext contributors (@rattail-schema-ext)
@@ -212,6 +301,75 @@ install_reason:
   description: Why the app has to be installed (again), else empty.
   returned: always
   type: str
+lock:
+  description:
+    - How long other runs were waited for (C(waited_seconds)), and those that had the lock meanwhile (C(holders)).
+  returned: always
+  type: dict
+retries:
+  description: How often the upgrade was rolled back and begun again after a lock timeout or a deadlock.
+  returned: always
+  type: int
+blockers:
+  description:
+    - The sessions that stood in the way last, with C(pid), C(user), C(application), C(address), C(state) and
+      C(transaction_seconds).
+  returned: when an upgrade was tried
+  type: list
+  elements: dict
+backup_file:
+  description: The backup that was made before, else empty.
+  returned: always
+  type: str
+backup:
+  description: The same with C(size) in bytes, C(sha256), C(seconds), C(mode) and the older ones that were C(pruned).
+  returned: when one was made
+  type: dict
+rehearsal:
+  description:
+    - What the rehearsal showed; for each of the C(revisions) its C(sql), C(seconds) and C(locks), and in the words of
+      the upgrade itself the C(violations) and C(data).
+  returned: when there was one
+  type: dict
+violations:
+  description: What revisions did that the policy forbids.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    revision:
+      description: The revision.
+      type: str
+    action:
+      description: One of V(created), V(altered) and V(dropped).
+      type: str
+    kind:
+      description: The kind of object, for example V(column).
+      type: str
+    object:
+      description: The object.
+      type: str
+    rule:
+      description: What is allowed instead.
+      type: str
+data:
+  description:
+    - Rows that revisions wrote to tables that are not theirs, with C(revision), C(table), C(inserted), C(updated),
+      C(deleted), and whether they were C(rewritten) as a whole.
+  returned: always
+  type: list
+  elements: dict
+drift:
+  description: How the app's own tables differ from its models after the upgrade, in sentences.
+  returned: always
+  type: list
+  elements: str
+partial:
+  description:
+    - What a revision that had left its transaction committed although it failed, with C(revision), C(how), C(objects),
+      the SQL to C(undo) them, and C(invalid_indexes).
+  returned: when a revision failed like that
+  type: dict
 warnings:
   description: What does not stand in the way but should be known.
   returned: when there is any
@@ -226,7 +384,7 @@ failed_revision:
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.rattail_alembic import apply
 from ansible.module_utils.rattail_alembic.look import look
-from ansible.module_utils.rattail_alembic.report import result
+from ansible.module_utils.rattail_alembic.report import as_diff, result
 from ansible.module_utils.rattail_alembic.request import Request, argument_spec
 
 
@@ -238,11 +396,12 @@ def main() -> None:
     answer = result(before, check_mode=module.check_mode)
     failure = " ".join(answer["refusals"])
     if answer["pending"] and not failure:
-        answer["diff"] = apply.as_diff(answer)
+        answer["diff"] = as_diff(answer["pending"], answer["database"])
         if module.check_mode:
             answer["changed"] = True
         else:
-            failure = apply.apply(request, before, answer)
+            failure = apply.apply(request, before, answer, module.log, with_sql=module._diff)
+            answer["diff"] = as_diff(answer["pending"], answer["database"], executed=answer.pop("executed", None))
     for warning in answer.pop("warnings"):
         module.warn(warning)
     if failure:

@@ -1,83 +1,170 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Apply what an observation found pending, and say truly what came of it."""
+"""Apply what an observation found pending, one run at a time, and say truly what came of it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from . import runner
+from . import attempts, backup, catalog, failure, jobs, leftovers, ownership, record
+from .connection import driver, run
+from .lock import Lock, take
 from .look import look
 from .observation import Observation
+from .problem import Refused
+from .rehearsal import rehearse
 from .report import describe, result
 from .request import Request
 
-_STATEMENT_CHARACTERS = 500
+Tell = Callable[[str], None]
 
 
-def as_diff(answer: dict[str, Any]) -> dict[str, str]:
-    """The pending revisions as Ansible's ``--diff`` shows them."""
-    lines = [f"{each['branch']} {each['revision']} {each['message']}\n" for each in answer["pending"]]
-    return {
-        "before_header": f"revisions applied to {answer['database'].get('name', '')}",
-        "after_header": f"revisions applied to {answer['database'].get('name', '')}",
-        "before": "",
-        "after": "".join(lines),
-    }
-
-
-def apply(request: Request, before: Observation, answer: dict[str, Any]) -> str:
-    """Run ``upgrade heads``, look again, and bring the module's result ``answer`` up to date.
+def apply(request: Request, before: Observation, answer: dict[str, Any], tell: Tell, *, with_sql: bool = False) -> str:
+    """Win the lock, save, try out, run ``upgrade heads``, look again, and bring the result ``answer`` up to date.
 
     The database is asked, not the process: only what the version table says afterwards counts.
 
+    :param tell: is told, in a sentence, what a person who waits would like to know.
+    :param with_sql: whether ``answer["executed"]`` is to have the SQL that ran, by revision.
     :returns: why it failed; empty where it did not.
     """
-    assert before.plan is not None and before.graph is not None
-    outcome = runner.upgrade(request.config_file)
+    return locked(request, before, answer, tell, lambda lock: _apply_alone(request, before, answer, lock, with_sql))
+
+
+def locked(
+    request: Request, before: Observation, answer: dict[str, Any], tell: Tell, work: Callable[[Lock], str]
+) -> str:
+    """What ``work`` returns once it is alone with the database, or why it did not come to that."""
+    assert before.way is not None
+    try:
+        with take(before.way, request.app, before.version_table, request.lock_wait_seconds, tell) as lock:
+            answer["lock"] = {
+                "waited_seconds": lock.waited_seconds,
+                "holders": [holder.as_dict() for holder in lock.holders],
+            }
+            if lock.holders:
+                answer["warnings"].append(f"Waited {lock.waited_seconds:g} s for {'; '.join(map(str, lock.holders))}.")
+            try:
+                return work(lock)
+            except driver().Error as error:
+                raise lock.failed(error) from None
+    except Refused as refused:
+        return str(refused.problem)
+
+
+def _apply_alone(request: Request, before: Observation, answer: dict[str, Any], lock: Lock, with_sql: bool) -> str:
+    before = _plan_again(request, before, answer, lock)
+    answer["current_before"] = list(before.plan.rows) if before.plan else []
+    if before.problems or before.plan is None or not before.plan.pending or before.way is None:
+        bring_up_to_date(answer, before)
+        if before.plan is not None and before.graph is not None and not before.problems:
+            record.keep_checksums(before, answer)
+        return " ".join(map(str, before.problems))
+    with lock.connection.cursor() as cursor:
+        answer["warnings"] += leftovers.clear(cursor, before)
+        found = catalog.snapshot(cursor)
+    job = jobs.upgrade(before, lock, found, record=with_sql)
+    if before.backup_wanted:
+        save(request, before, answer, lock)
+    rehearse(request, job, before.way, answer, lock)
+    tried = attempts.run(job, lock, request.lock_retries)
+    failure.tell_what_was_seen(answer, tried)
+    if with_sql:
+        events = tried.outcome.events
+        answer["executed"] = {each["revision"]: each["sql"] for each in events if each["event"] == "executed"}
     after = look(request)
-    now = result(after)
     if after.plan is None or after.graph is None:
-        return f"The upgrade was run, but the database cannot be looked at afterwards: {now['state_reason']}"
-    answer.update({name: now[name] for name in ("state", "heads", "current_after", "branches", "todo", "summary")})
-    answer["warnings"] = now["warnings"]
+        reason = result(after)["state_reason"]
+        return f"The upgrade was run, but the database cannot be looked at afterwards: {reason}"
+    bring_up_to_date(answer, after)
     answer["changed"] = after.plan.rows != before.plan.rows
+    _tell_what_was_applied(answer, before, after, tried)
+    why = ""
+    if after.plan.pending or after.plan.unknown:
+        with lock.connection.cursor() as cursor:
+            leftovers.tell(cursor, answer, tried, found)
+        why = failure.explain(request, answer, tried)
+    else:
+        _tell_of_drift(answer, tried)
+        with lock.connection.cursor() as cursor:
+            answer["warnings"] += ownership.warn_of_others(cursor, after)
+    if not why and tried.outcome.ending:
+        answer["warnings"].append(f"The app's process {tried.outcome.ending}, yet every revision is applied.")
+    record.keep(after, answer, why)
+    return why
+
+
+def _plan_again(request: Request, before: Observation, answer: dict[str, Any], lock: Lock) -> Observation:
+    """The observation, made anew where another run has been at work since, or may have been.
+
+    One that failed leaves the version rows as they were, but time has gone by, and revision files may have come.
+    """
+    assert before.plan is not None
+    if not lock.holders and _rows(before, lock) == before.plan.rows:
+        return before
+    again = look(request)
+    if again.plan is not None and again.plan.pending:
+        answer["pending"] = result(again)["pending"]
+        answer["warnings"] += [warning for warning in again.warnings if warning not in answer["warnings"]]
+    return again
+
+
+def _rows(before: Observation, lock: Lock) -> tuple[str, ...]:
+    """The version rows as the lock's connection sees them now."""
+    with lock.connection.cursor() as cursor:
+        [(table,)] = run(cursor, "select to_regclass(%s)::text", (before.version_table,))
+        rows = run(cursor, f"select version_num from {table} order by 1") if table else []
+    return tuple(row for (row,) in rows)
+
+
+def save(request: Request, before: Observation, answer: dict[str, Any], lock: Lock) -> None:
+    """Back the database up.
+
+    :raises Refused: where that fails, since without it nothing is changed.
+    """
+    assert before.way is not None and before.plan is not None
+    lock.enter("backup")
+    made = backup.make(
+        before.way,
+        mode=request.backup,
+        directory=request.backup_dir,
+        app=request.app,
+        heads=before.plan.rows,
+        keep=request.backup_keep,
+        bin_dir=request.postgresql_bin_dir,
+    )
+    answer["backup_file"] = made.file
+    answer["backup"] = {name: getattr(made, name) for name in ("file", "size", "sha256", "seconds", "mode")}
+    answer["backup"]["pruned"] = list(made.pruned)
+    answer["warnings"] += made.warnings
+
+
+def _tell_what_was_applied(
+    answer: dict[str, Any], before: Observation, after: Observation, tried: attempts.Attempts
+) -> None:
+    assert before.plan is not None and before.graph is not None and after.plan is not None and after.graph is not None
     fresh = after.graph.applied(after.plan.rows) - before.graph.applied(before.plan.rows)
-    took = {event["revision"]: event["seconds"] for event in outcome.events if event["event"] == "applied"}
+    took = {event["revision"]: event["seconds"] for event in tried.outcome.events if event["event"] == "applied"}
     order = [revision.revision for revision in before.plan.pending]
     answer["applied"] = describe(after, {name: took.get(name) for name in order if name in fresh})
-    if not after.plan.pending and not after.plan.unknown:
-        if outcome.ending:
-            answer["warnings"].append(f"The app's process {outcome.ending}, yet every revision is applied.")
-        return ""
-    return _failed(request, answer, outcome)
 
 
-def _failed(request: Request, answer: dict[str, Any], outcome: runner.Outcome) -> str:
-    count = len(answer["applied"])
-    standing = (
-        f"{count} revision{'s were' if count > 1 else ' was'} applied and committed before it."
-        if count
-        else "Nothing was applied: the database is as it was."
-    )
-    error, begun = outcome.error, outcome.unfinished
-    if error:
-        words = f"{error['type']}: {error['message']}"
-        answer["exception"] = error["trace"]
-    else:
-        words = f"the app's process {outcome.ending}" if outcome.ending else "Alembic ended, yet revisions are pending"
-        if outcome.output:
-            answer["app_output"] = outcome.output.splitlines()
-    if begun is None:
-        cause = f"The upgrade of {request.app!r} with {answer['python']} failed: {words}."
-        return f"{cause} {standing} Run bin/alembic upgrade heads by hand to see why."
-    statement = " ".join(((error and error["statement"]) or "").split())[:_STATEMENT_CHARACTERS]
-    answer["failed_revision"] = {
-        "revision": begun["revision"],
-        "path": begun["path"],
-        "statement": statement,
-        "error": words,
-    }
-    where = f" in the statement: {statement}" if statement else ""
-    cause = f"Revision {begun['revision']} ({begun['path']}) failed: {words}{where}."
-    return f"{cause} {standing} Mend the revision and run again."
+def _tell_of_drift(answer: dict[str, Any], tried: attempts.Attempts) -> None:
+    """How the app's own tables differ from its models."""
+    compared = tried.outcome.last("drift")
+    if compared is None:
+        return
+    answer["drift"] = compared["differences"]
+    if compared["error"]:
+        answer["warnings"].append(f"The app's tables could not be held against its models: {compared['error']}.")
+    elif answer["drift"]:
+        answer["warnings"].append(
+            f"The app's tables differ from its models: {' '.join(answer['drift'])} Write a revision that mends it."
+        )
+
+
+def bring_up_to_date(answer: dict[str, Any], now: Observation) -> None:
+    fresh = result(now)
+    answer.update({name: fresh[name] for name in ("state", "heads", "current_after", "branches", "todo", "summary")})
+    answer["warnings"] += [warning for warning in fresh["warnings"] if warning not in answer["warnings"]]

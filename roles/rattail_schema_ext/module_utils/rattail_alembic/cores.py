@@ -4,11 +4,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Core:
+class Core(NamedTuple):
     """Facts of a base package.
 
     ``config_prefix`` is the first word of its config sections (``[rattail.db]``) and of its

@@ -8,7 +8,6 @@ Nothing here imports the app: a package is found, never executed.
 from __future__ import annotations
 
 import glob
-import importlib.metadata
 import importlib.util
 import json
 import os
@@ -17,10 +16,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
+from . import distributions
 from .problem import Refused
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution
 
 PACKAGING_FILES = ("pyproject.toml", "setup.py", "setup.cfg")
 
@@ -115,10 +118,10 @@ def version_of(distribution: str) -> str:
 
     :raises Refused: naming interpreter and package, where it is missing.
     """
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        raise _missing(distribution) from None
+    version = distributions.version(distribution)
+    if version is None:
+        raise _missing(distribution)
+    return version
 
 
 def refuse_missing(package: str) -> None:
@@ -192,9 +195,9 @@ def install_reason(app: str, source_dir: str) -> str:
         path = os.path.join(source_dir, name)
         if os.path.exists(path) and os.stat(path).st_ctime > installed:
             return f"{name} changed since the install"
-    for unmet in _unmet(importlib.metadata.PathDistribution(Path(record).parent)):
-        return f"the dependency {unmet} is not met"
-    return ""
+    dist_info = os.path.dirname(record)
+    unmet = "" if distributions.surely_met(dist_info) else _first_unmet(dist_info)
+    return f"the dependency {unmet} is not met" if unmet else ""
 
 
 def _editable_record(source_dir: str) -> str | None:
@@ -216,12 +219,21 @@ def _same(one: str, other: str) -> bool:
     return os.path.realpath(one) == os.path.realpath(other)
 
 
-def _unmet(distribution: importlib.metadata.Distribution, extra: str = "") -> Iterator[str]:
+def _first_unmet(dist_info: str) -> str:
+    from importlib.metadata import PathDistribution
+
+    return next(_unmet(PathDistribution(Path(dist_info))), "")
+
+
+def _unmet(distribution: Distribution, extra: str = "") -> Iterator[str]:
     """Direct requirements that are not installed, or not in the version asked for.
 
     Extras of a requirement (``rattail[db]``) are followed one level: that is where an app's own
     declaration ends. Without ``packaging`` or pip's copy of it nothing can be told, and nothing is said.
     """
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import distribution as installed
+
     try:
         from packaging.requirements import Requirement
     except ImportError:
@@ -237,8 +249,8 @@ def _unmet(distribution: importlib.metadata.Distribution, extra: str = "") -> It
         if extra and (not marker or marker.evaluate({"extra": ""})):
             continue  # required without the extra too, so not the extra's to answer for
         try:
-            found = importlib.metadata.distribution(requirement.name)
-        except importlib.metadata.PackageNotFoundError:
+            found = installed(requirement.name)
+        except PackageNotFoundError:
             yield str(requirement)
             continue
         if not requirement.specifier.contains(found.version, prereleases=True):

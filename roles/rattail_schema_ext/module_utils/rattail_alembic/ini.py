@@ -11,7 +11,7 @@ import configparser
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .problem import Refused
 
@@ -21,8 +21,7 @@ _OPTION = configparser.RawConfigParser.OPTCRE
 _DEEPER = "    "
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """One line: its ``text``, its ``end`` (empty only at the end of the file), and what it is.
 
     ``kind`` is ``header``, ``option``, ``value`` (a continuation), ``comment`` or ``blank``;

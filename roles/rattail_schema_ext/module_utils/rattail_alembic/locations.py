@@ -6,15 +6,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from .environment import is_below
 from .problem import Refused
 
 
-@dataclass(frozen=True)
-class Location:
+class Location(NamedTuple):
     """One of ``version_locations``, resolved.
 
     ``directory`` is empty where the package cannot be found. ``relative`` is the path inside the
@@ -112,8 +111,9 @@ def names_in(directory: str, *, recursive: bool = False) -> Iterator[str]:
     """The files of a version location, relative to it, in the order in which Alembic loads them."""
     for root, directories, files in os.walk(directory):
         directories[:] = sorted(name for name in directories if recursive and name != "__pycache__")
+        below = "" if root == directory else os.path.relpath(root, directory)
         for name in sorted(files):
-            yield os.path.relpath(os.path.join(root, name), directory)
+            yield os.path.join(below, name)
 
 
 def names_below(files: Iterable[str], relative: str, *, recursive: bool = False) -> Iterator[str]:

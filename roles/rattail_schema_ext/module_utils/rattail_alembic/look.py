@@ -3,6 +3,9 @@
 """One look at everything that a run decides on. It writes nothing and refuses nothing.
 
 What it finds wrong it lists as problems; whoever acts on the observation refuses.
+
+Most looks find nothing to do. What these have no use for is imported where it is used: as a module of
+Ansible's, every file that is imported is compiled anew each time.
 """
 
 from __future__ import annotations
@@ -11,10 +14,11 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
-from . import config_file, environment, locations, plan, runner, section, settings, source
-from .database import Contents
+from . import config_file, environment, locations, plan, record, right_database, section, settings, source
+from .database import VERSION_RIGHTS, VERSION_TABLE
 from .database import look_at as look_at_database
 from .observation import Observation
 from .problem import Refused
@@ -172,14 +176,24 @@ def _look_at_database(seen: Observation) -> None:
     try:
         url = settings.database_url(request.config_file, request.base, os.environ)
     except settings.Unsure:
+        from . import answers
+
         seen.fast_path = False
-        url = runner.database_url(request.config_file, request.base)
-    contents = look_at_database(parse_url(url), request.base.tables)
+        url = answers.database_url(request.config_file, request.base)
+    seen.target = parse_url(url)
+    contents = look_at_database(seen.target, request.base.tables)
+    right_database.refuse_unexpected(contents, request.expected_database)
+    seen.version_table = VERSION_TABLE
     if not _env_is_cores(seen) and environment.package_directory(request.app) is not None:
+        from . import answers
+
         # Its version table may have another name or schema, which only env.py knows.
         seen.fast_path = False
-        rows = runner.version_rows(request.config_file, seen.section.options())
-        contents = Contents(contents.identity, rows, contents.core_tables)
+        rows, seen.version_table = answers.version_table(request.config_file, seen.section.options())
+        if seen.version_table != VERSION_TABLE:
+            # What was seen of the table that has the usual name is of no account.
+            contents = replace(contents, version_schema="", version_rights=VERSION_RIGHTS, other_version_tables=())
+        contents = replace(contents, rows=rows)
     seen.contents = contents
 
 
@@ -204,6 +218,7 @@ def _look_at_plan(seen: Observation) -> None:
     if seen.graph is None or seen.contents is None:
         return
     request, database = seen.request, seen.contents.identity["name"]
+    seen.warnings += right_database.judge_schemas(seen.contents, seen.graph.revisions)
     seen.plan = plan.make(seen.graph, seen.contents.rows, core_tables=seen.contents.core_tables)
     _refuse_syntax_errors(seen, {revision.path for revision in seen.plan.pending})
     implied = ", ".join(seen.graph.overlapping(seen.plan.rows))
@@ -212,6 +227,7 @@ def _look_at_plan(seen: Observation) -> None:
             f"The version table of {database!r} has the row {implied}, which another row implies: "
             "Alembic will not upgrade from there. Delete that row before the next revision comes."
         )
+    seen.warnings += record.warn_of_edits(seen)
     strangers = ", ".join(seen.plan.unknown)
     if seen.plan.state == plan.AHEAD:
         seen.warnings.append(
@@ -230,8 +246,15 @@ def _look_at_plan(seen: Observation) -> None:
             "unstamped",
             f"The database {database!r} holds {request.core} tables but no version rows, "
             "so what was applied to it is not known.",
-            "Restore the version table, or stamp the revisions that it is at (alembic stamp), then run again.",
+            "Restore the version table, or have the rows written for what its tables show to be applied "
+            "(playbooks/baseline.yml, the entry point baseline), then run again.",
         )
+    if seen.plan.pending:
+        from .pending import look_at_pending
+
+        look_at_pending(seen)
+    elif not request.database_option:
+        seen.warnings += right_database.warn_pooled(seen.contents)
 
 
 def _refuse_syntax_errors(seen: Observation, paths: set[str]) -> None:

@@ -5,14 +5,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from . import section, source
 from .database import Contents
 from .graph import Graph, RevisionFile
 from .locations import Location
-from .plan import Plan
+from .plan import EMPTY, Plan
 from .problem import Problem
 from .request import Request
+from .url import Target
+
+if TYPE_CHECKING:
+    from .inspection import Facts
 
 
 @dataclass
@@ -32,12 +37,30 @@ class Observation:
     section: section.Wanted | None = None
     locations: list[Location] = field(default_factory=list)
     own_files: list[RevisionFile] = field(default_factory=list)
+    texts: dict[str, str] = field(default_factory=dict)
+    facts: dict[str, Facts] = field(default_factory=dict)
     graph: Graph | None = None
     versions_needed: bool = False
     install_reason: str = ""
+    target: Target | None = None
+    direct: Target | None = None
     contents: Contents | None = None
+    version_table: str = ""
     plan: Plan | None = None
     fast_path: bool = True
+
+    @property
+    def way(self) -> Target | None:
+        """The way to the database: past a pooler where there is one, else the app's own."""
+        return self.direct or self.target
+
+    @property
+    def backup_wanted(self) -> bool:
+        """Whether something is pending on a database that holds something."""
+        if self.request.backup == "none" or self.plan is None or not self.plan.pending:
+            return False
+        # one without core's tables may hold another application's
+        return self.plan.state != EMPTY or self.contents is None or self.contents.tables
 
     @property
     def moves(self) -> bool:

@@ -5,8 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .graph import Graph, Revision
 
@@ -19,8 +18,7 @@ EMPTY = "empty"
 UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """What ``upgrade heads`` has to do here.
 
     ``rows`` are the version rows as they are, ``unknown`` those that the code has no revision for,

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import plan
@@ -38,6 +39,12 @@ def result(seen: Observation, *, check_mode: bool = False) -> dict[str, Any]:
         "current_after": rows,
         "pending": pending(seen),
         "applied": [],
+        "lock": {},
+        "retries": 0,
+        "backup_file": "",
+        "violations": [],
+        "data": [],
+        "drift": [],
         "branches": _branches(seen),
         "database": seen.contents.identity if seen.contents else {},
         "source": {
@@ -106,12 +113,31 @@ def describe(seen: Observation, seconds: dict[str, float | None]) -> list[dict[s
     """Revisions as results show them, with the seconds that each took."""
     if seen.graph is None:
         return []
-    names = _branch_names(seen, seen.graph)
+    names = branch_names(seen, seen.graph)
     found = ((seen.graph.revisions[name], spent) for name, spent in seconds.items() if name in seen.graph.revisions)
     return [plan.describe(revision, names[revision.location], spent) for revision, spent in found]
 
 
-def _branch_names(seen: Observation, graph: Graph) -> dict[str, str]:
+def as_diff(
+    revisions: Sequence[dict[str, Any]],
+    database: dict[str, Any],
+    what: str = "applied",
+    executed: Mapping[str, Sequence[str]] | None = None,
+) -> dict[str, str]:
+    """Revisions as Ansible's ``--diff`` shows them: lines that come in, or, with ``undone``, that go.
+
+    :param executed: for each revision the SQL that it executed, where that is known.
+    """
+    lines = ""
+    for each in revisions:
+        lines += f"{each['branch']} {each['revision']} {each['message']}\n"
+        lines += "".join(f"    {sql}\n" for sql in (executed or {}).get(each["revision"], ()))
+    header = f"revisions applied to {database.get('name', '')}"
+    before, after = ("", lines) if what == "applied" else (lines, "")
+    return {"before_header": header, "after_header": header, "before": before, "after": after}
+
+
+def branch_names(seen: Observation, graph: Graph) -> dict[str, str]:
     """Location → name of its branch: the label that a revision in it declares, else the package's name.
 
     A label spreads along a branch, so one grown from core bears core's label everywhere: whose a
@@ -128,7 +154,7 @@ def _branch_names(seen: Observation, graph: Graph) -> dict[str, str]:
 def _branches(seen: Observation) -> list[dict[str, Any]]:
     if seen.graph is None:
         return []
-    names = _branch_names(seen, seen.graph)
+    names = branch_names(seen, seen.graph)
     rows = seen.plan.rows if seen.plan else ()
     waiting = [revision.location for revision in seen.plan.pending] if seen.plan else []
     return [

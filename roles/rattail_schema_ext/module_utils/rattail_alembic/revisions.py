@@ -10,7 +10,7 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from . import environment, locations, runner, source
+from . import environment, locations, source
 from .graph import Graph, Revision, RevisionFile, Unreadable, is_revision_file
 from .locations import Location
 from .observation import Observation
@@ -76,6 +76,7 @@ def look_at_revisions(seen: Observation, stack: ExitStack) -> None:
     except Unreadable:
         seen.fast_path = False
         seen.graph = _graph_by_alembic(seen, files, stack)
+    seen.texts = {file.path: file.text for found in files.values() for file in found}
     _judge_revisions(seen, seen.graph)
 
 
@@ -99,7 +100,8 @@ def _revision_files(seen: Observation, location: Location) -> list[RevisionFile]
     commit = seen.wanted.commit
     everything = list(locations.names_below(seen.commits.files(commit, location.relative), location.relative,
                                             recursive=recursive))  # fmt: skip
-    if not everything and not os.path.isdir(location.directory):
+    if not everything and not uncommitted:
+        # what is on disk now goes with the checkout
         return None
     names = [name for name in everything if _is_revision(name)]
     contents = seen.commits.read(commit, [os.path.join(location.relative, name) for name in names])
@@ -113,11 +115,12 @@ def _is_revision(name: str) -> bool:
 
 
 def _from_disk(location: Location, names: list[str]) -> list[RevisionFile]:
-    paths = [os.path.join(location.directory, name) for name in names]
-    return [
-        RevisionFile(path, location.spec, Path(path).read_bytes().decode("utf-8", errors="surrogateescape"))
-        for path in paths
-    ]
+    found = []
+    for name in names:
+        path = os.path.join(location.directory, name)
+        with open(path, "rb") as file:  # there are hundreds, and a Path for each would take longer than its reading
+            found.append(RevisionFile(path, location.spec, file.read().decode("utf-8", errors="surrogateescape")))
+    return found
 
 
 def _uncommitted(seen: Observation, location: Location, on_disk: list[str]) -> list[str]:
@@ -165,6 +168,8 @@ def _judge_missing(seen: Observation, location: Location) -> None:
 
 def _graph_by_alembic(seen: Observation, files: dict[str, list[RevisionFile]], stack: ExitStack) -> Graph:
     """The graph as Alembic loads it, from copies where the files are those of a commit not checked out."""
+    from . import answers
+
     assert seen.section is not None
     directories: list[tuple[str, str]] = []
     for location in seen.locations:
@@ -176,7 +181,7 @@ def _graph_by_alembic(seen: Observation, files: dict[str, list[RevisionFile]], s
                 copy.write_bytes(file.text.encode("utf-8", errors="surrogateescape"))
         if os.path.isdir(directory):
             directories.append((location.spec, directory))
-    rows = runner.revisions(seen.request.config_file, seen.section.options(), directories)
+    rows = answers.revisions(seen.request.config_file, seen.section.options(), directories)
     places = {location.spec: location.directory for location in seen.locations}
     return Graph(
         Revision(
@@ -205,11 +210,12 @@ def _judge_revisions(seen: Observation, graph: Graph) -> None:
     if ours not in filled:
         seen.warnings.append(
             f"{request.app} has no revision yet in {ours}, so only {request.base.label} is brought up to date."
-            " Write the first one with alembic revision, commit it and run again."
+            " Write the first one (playbooks/revision.yml, the entry point revision), commit it and run again."
         )
     heads = graph.heads_in(ours)
     if len(heads) > 1:
         paths = " and ".join(graph.revisions[head].path for head in heads)
         seen.warnings.append(
-            f"{request.app} has {len(heads)} heads, in {paths}: all are applied. Join them with alembic merge."
+            f"{request.app} has {len(heads)} heads, in {paths}: all are applied. Join them"
+            " (playbooks/revision.yml with rattail_schema_ext_revision_merge: true, or alembic merge)."
         )

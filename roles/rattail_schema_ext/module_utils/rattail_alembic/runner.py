@@ -1,341 +1,380 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Drives the app's ``env.py`` through Alembic's API. The only file that runs the app's code.
-
-Whatever the app does to its process (print, replace ``sys.stdout``, ``os.chdir``, ``sys.exit``,
-``os._exit``) it does to a forked child. What the child has to say comes over a pipe of its own as
-lines of JSON, its stdout and stderr go to a file, and it dies with its parent.
-"""
+"""Migrates, and writes scripts, by the app's own Alembic, each time in a child of its own."""
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import glob
-import json
-import os
-import select
-import signal
+import gc
 import sys
-import tempfile
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import IO, Any, NoReturn
+from functools import partial
+from pathlib import Path
+from typing import Any
+from weakref import WeakSet
 
-from .cores import Core
-from .problem import Refused, mask
+from . import drafting, drift
+from .answers import answer
+from .app_alembic import alembic_config, applied, run_env, run_hooks, script_directory, steps_to, steps_to_stamp
+from .child import PAUSE, QUIET, Event, Outcome, Report, in_child
+from .connection import KEEPALIVES
+from .draft import Dependency, Draft, Drafted
+from .guard import Guard, Job
+from .interception import Around, intercept
+from .problem import Refused
+from .script_text import tidy
+from .url import Target, leads_to
 
-Event = dict[str, Any]
-Report = Callable[[Event], None]
 
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
-_OUTPUT_LINES = 20
-_PATIENCE_SECONDS = 0.1
+def migrate(job: Job, listen: Report) -> Outcome:
+    """``alembic upgrade heads`` or ``alembic downgrade``, step by step, under the eyes of a :class:`Guard`.
 
+    Events: ``connected`` (``pid``), ``planned`` (``rows``, ``pending``), then ``applying`` (``revision``,
+    ``path``) and ``applied`` (``revision``, ``seconds``) for each revision, and what the guard tells.
+    ``applied`` says that the revision ran, not that it was committed: ask the database for that.
 
-@dataclass
-class Outcome:
-    """What became of a child.
-
-    ``events`` are its messages in order. ``error`` is its last word where it failed: keys ``type``,
-    ``message``, ``statement`` and ``trace``.
-    ``ending`` says how the process ended where it ended without a last word. ``output`` is the end
-    of what the app printed.
+    :param listen: gets each event as it comes.
     """
 
-    events: list[Event] = field(default_factory=list)
-    error: Event | None = None
-    ending: str = ""
-    output: str = ""
-
-    def last(self, name: str) -> Event | None:
-        """The latest event of that name."""
-        return next((event for event in reversed(self.events) if event["event"] == name), None)
-
-    @property
-    def unfinished(self) -> Event | None:
-        """The ``applying`` event of the revision that was running when the child ended; None between revisions."""
-        latest = self.events[-1] if self.events else None
-        return latest if latest and latest["event"] == "applying" else None
+    return in_child(lambda report: _migrate([job], report), listen)
 
 
-def in_child(work: Callable[[Report], None]) -> Outcome:
-    """Run ``work`` in a forked child and return what it reported.
+def in_turn(turns: Sequence[tuple[Job, Callable[[Outcome], None]]]) -> None:
+    """Run jobs on the same database one after another, in a child that loads the app once.
 
-    ``work`` gets a function that sends an event (a JSON-able dict with the key ``event``).
+    Each job's outcome goes to what stands beside it while the child waits; what that raises ends the child, and is
+    raised here. After a job that failed there is no other. Where the app's ``env.py`` cannot be run again in the
+    same process, the jobs that are left have a child of their own.
     """
-    reading, writing = os.pipe()
-    parent = os.getpid()
-    # What the child leaves behind becomes ours.
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    with tempfile.TemporaryFile() as output:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        child = os.fork()
-        if child == 0:
-            os.close(reading)
-            _be_the_child(work, writing, output.fileno(), parent)
-        os.close(writing)
-        outcome = Outcome()
-        with os.fdopen(reading, "rb", buffering=0) as pipe:
-            for event in _events(pipe, child):
-                if event["event"] == "error":
-                    outcome.error = event
-                else:
-                    outcome.events.append(event)
-        _, status = os.waitpid(child, 0)
-        output.seek(0)
-        printed = output.read().decode(errors="replace").splitlines()
-        outcome.output = mask("\n".join(printed[-_OUTPUT_LINES:]))
-    if outcome.error is None and outcome.last("end") is None:
-        _end_orphans()
-        outcome.ending = (
-            f"was killed by {signal.Signals(os.WTERMSIG(status)).name}"
-            if os.WIFSIGNALED(status)
-            else f"left with exit code {os.WEXITSTATUS(status)}"
+    done = 0
+    while True:
+        first, events = done, list[Event]()
+
+        def listen(event: Event, events: list[Event] = events) -> None:
+            nonlocal done
+            if event == PAUSE:
+                done += 1
+                turns[done - 1][1](Outcome(list(events)))
+                events.clear()
+            elif event is not QUIET and event["event"] != "error":
+                events.append(event)
+
+        jobs = [job for job, _ in turns[first:]]
+        outcome = in_child(partial(_migrate, jobs), listen)
+        outcome.events = events
+        if done > first and (outcome.error or outcome.ending) and outcome.last("planned") is None:
+            continue
+        turns[done][1](outcome)
+        return
+
+
+def _migrate(jobs: Sequence[Job], report: Report) -> None:
+    """Run jobs one after another in this process, with a ``PAUSE`` between them."""
+    guards: list[Guard] = []
+    made: WeakSet[Any] = WeakSet()
+
+    def settle(connection: Any) -> None:
+        made.add(connection)
+        guards[-1].settle(connection)
+
+    _lead_connections(jobs[0].target, jobs[0].redirect, settle, lambda connection: guards[-1].see(connection))
+    if jobs[0].rehearsal or jobs[0].record:
+        _listen_to_statements(lambda text: guards[-1].statement(text))
+    for job in jobs:
+        if guards:
+            # A pool may keep one, and the next guard is to see all of its own.
+            for connection in list(made):
+                connection.close()
+            report(PAUSE)
+        guards.append(Guard(job, report))
+        _migrate_one(job, guards[-1], report)
+
+
+def _migrate_one(job: Job, guard: Guard, report: Report) -> None:
+    contexts: list[Any] = []
+    # Loading the app makes hundreds of thousands of objects that all stay: nothing to collect, again and again.
+    gc.disable()
+
+    def steps(script: Any, rows: Any, context: Any) -> Iterator[Any]:
+        gc.freeze()
+        gc.enable()
+        guard.begin(_cursor(context))
+        contexts.append(context)
+        plan = steps_to(script, job.destination, rows, downward=job.downward)
+        names = [step.revision.revision for step in plan]
+        report({"event": "planned", "rows": list(rows), "pending": names})
+        _refuse_unplanned(job, script, rows, names)
+        _watch_autocommit(context, guard)
+        for step in plan:
+            at = {"revision": step.revision.revision, "path": step.revision.path}
+            report({"event": "applying", **at})
+            started = time.monotonic()
+            step.migration_fn = _guarded(step.migration_fn, context, guard, at["revision"])
+            yield step
+            report({"event": "applied", "seconds": round(time.monotonic() - started, 3), **at})
+        guard.end(_cursor(context))
+
+    config = alembic_config(job.config_file, {})
+    run_env(config, steps, destination=job.destination, directories=job.directories)
+    if contexts and job.compare:
+        report({"event": "drift", **_drift(contexts[0], job)})
+
+
+def _refuse_unplanned(job: Job, script: Any, rows: Sequence[str], names: Sequence[str]) -> None:
+    """See that Alembic does what was planned: a file that came later was neither announced nor is it guarded.
+
+    :param names: what Alembic would do now.
+    :raises Refused: where that is something else.
+    """
+    done = applied(script, rows)
+    # An app whose env.py commits each revision has done a part of it, where this is tried again.
+    wanted = set(job.only) & done if job.downward else set(job.only) - done
+    more, less = ", ".join(sorted(set(names) - wanted)), ", ".join(sorted(wanted - set(names)))
+    if more or less:
+        verb = "undo" if job.downward else "apply"
+        differ = " and ".join([*([f"also {more}"] if more else []), *([f"not {less}"] if less else [])])
+        raise Refused(
+            "plan_other",
+            f"Alembic would {verb} other revisions than were planned ({differ}), so nothing was done.",
+            "Run again, once nobody changes the app's source any more.",
         )
-    return outcome
 
 
-def _events(pipe: IO[bytes], child: int) -> Iterator[Event]:
-    """What the child says, until its last word or its end.
+def _cursor(context: Any) -> Any:
+    """A DBAPI cursor of the migrating connection, in whatever transaction it is."""
+    return context.connection.connection.cursor()
 
-    The pipe's own end is not waited for: a process that the app left behind may hold it open.
+
+def _guarded(migration_fn: Any, context: Any, guard: Guard, revision: str) -> Any:
+    """A revision's ``upgrade()`` with the guard before and after it, in the same transaction."""
+
+    def run(**arguments: Any) -> None:
+        guard.before(_cursor(context), revision)
+        migration_fn(**arguments)
+        guard.after(_cursor(context), revision)
+
+    return run
+
+
+def _watch_autocommit(context: Any, guard: Guard) -> None:
+    """Have the guard know of every ``autocommit_block``, which commits what came before it."""
+    from contextlib import contextmanager
+
+    original = context.autocommit_block
+
+    @contextmanager
+    def autocommit_block() -> Iterator[None]:
+        guard.leave()
+        with original():
+            guard.outside(_cursor(context))
+            yield
+        guard.back(_cursor(context))
+
+    context.autocommit_block = autocommit_block
+
+
+def _drift(context: Any, job: Job) -> dict[str, Any]:
+    """How the app's own tables differ from its models, now that everything is committed.
+
+    Alembic's own comparison, of tables with an own prefix only: nothing is said of what belongs to others.
+
+    :returns: keys ``differences`` (sentences) and ``error`` (why it could not be told, else empty).
     """
-    text = b""
-    while True:
-        # Whether the child has ended is asked before the pipe is emptied, so that nothing it said is missed.
-        ended = os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-        while select.select([pipe], [], [], 0 if ended else _PATIENCE_SECONDS)[0]:
-            more = pipe.read(65536)
-            if not more:
-                return
-            *lines, text = (text + more).split(b"\n")
-            for line in lines:
-                event = json.loads(line)
-                yield event
-                if event["event"] in ("error", "end"):
-                    return
-        if ended:
-            return
+    from alembic.autogenerate import compare_metadata
+    from alembic.runtime.migration import MigrationContext
 
+    def own(name: str | None, kind: str, *_more: Any) -> bool:
+        return kind != "table" or job.own.owns("", name or "")
 
-def _end_orphans() -> None:
-    """End what a child left behind that had no last word: it may have forked, and migrate in the background."""
-    while True:
-        processes = {int(path.split("/")[2]): _parent_of(path) for path in glob.glob("/proc/[0-9]*/stat")}
-        orphans = [process for process, parent in processes.items() if parent == os.getpid()]
-        if not orphans:
-            return
-        for orphan in orphans:
-            try:
-                os.kill(orphan, signal.SIGKILL)
-            except PermissionError:
-                return  # it became another user
-            os.waitpid(orphan, 0)
-
-
-def _parent_of(path: str) -> int:
-    """The parent's id in a ``/proc/PID/stat``, after the name in brackets and the state (proc(5)); 0 without one."""
     try:
-        with open(path, "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[1])
-    except OSError:
-        return 0
+        metadata = context.opts["target_metadata"]
+        if metadata is None:
+            return {"differences": [], "error": "the app's env.py gives no target_metadata"}
+        with context.connection.engine.connect() as connection:
+            options = {
+                "target_metadata": metadata,
+                "compare_type": True,
+                "include_name": own,
+                "include_object": lambda _object, name, kind, *_more: own(name, kind),
+            }
+            found = compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
+    except Exception as error:
+        return {"differences": [], "error": f"{type(error).__name__}: {str(error).splitlines()[0]}"}
+    return {"differences": [words for each in found for words in drift.words(each)], "error": ""}
 
 
-def _be_the_child(work: Callable[[Report], None], pipe: int, output: int, parent: int) -> NoReturn:
-    try:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
-        stream = os.fdopen(pipe, "wb")
-        with open(os.devnull, "rb") as nothing:
-            os.dup2(nothing.fileno(), 0)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115  stays open as long as the child lives
-        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+def _lead_connections(
+    target: Target,
+    redirect: Target | None,
+    settle: Callable[[Any], None] | None = None,
+    see: Callable[[Any], Around | None] | None = None,
+) -> None:
+    """See to every connection that the app makes: where it leads, and its settings before its first transaction."""
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
 
-        def report(event: Event) -> None:
-            stream.write(json.dumps(event).encode() + b"\n")
-            stream.flush()
+    def lead(arguments: dict[str, Any]) -> dict[str, Any]:
+        away = redirect is not None and leads_to(target, arguments)
+        return {**KEEPALIVES, **(redirect.connect_kwargs() if redirect and away else arguments)}
 
-        try:
-            work(report)
-            report({"event": "end"})
-        except BaseException as error:
-            report(_describe(error))
-        with contextlib.suppress(Exception):
-            sys.stdout.flush()
-    finally:
-        os._exit(0)
+    def connect(dialect: Any, _record: Any, arguments: Any, named: dict[str, Any]) -> Any:
+        if dialect.name != "postgresql" or dialect.driver == "psycopg2":
+            return None
+        connection = dialect.connect(*arguments, **lead(named))
+        if settle is not None:
+            settle(connection)
+        return connection
 
-
-def _describe(error: BaseException) -> Event:
-    message = str(getattr(error, "orig", None) or error).strip()
-    if isinstance(error, SyntaxError):
-        message = f"{error.msg} in {error.filename}, line {error.lineno}"
-    return {
-        "event": "error",
-        "type": type(error).__name__,
-        "message": mask(message.splitlines()[0] if message else ""),
-        "statement": getattr(error, "statement", None),
-        "trace": mask("".join(traceback.format_exception(type(error), error, error.__traceback__))),
-    }
+    intercept(lead, settle, see)
+    # another driver
+    event.listen(Engine, "do_connect", connect)
 
 
-def _alembic_config(config_file: str, options: Mapping[str, str]) -> Any:
-    """Alembic's Config of the file, with ``options`` of ``[alembic]`` (raw, as in a file) put over it."""
-    from alembic.config import Config
+def _listen_to_statements(hear: Callable[[str], None]) -> None:
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
 
-    config = Config(config_file)
-    for name, value in options.items():
-        config.set_main_option(name, value)
-    return config
+    def statement(_connection: Any, _cursor: Any, text: str, *_rest: Any) -> None:
+        hear(text)
 
-
-def _run_env(config: Any, steps: Callable[[Any, Any], Any]) -> None:
-    """Run the app's ``env.py`` with ``steps(script, rows)`` as what is to be done."""
-    from alembic.runtime.environment import EnvironmentContext
-    from alembic.script import ScriptDirectory
-
-    script = ScriptDirectory.from_config(config)
-    environment = EnvironmentContext(
-        config,
-        script,
-        fn=lambda rows, _context: steps(script, rows),
-        as_sql=False,
-        starting_rev=None,
-        destination_rev="heads",
-        tag=None,
-    )
-    with environment:
-        script.run_env()
+    event.listen(Engine, "before_cursor_execute", statement)
 
 
-def upgrade(config_file: str) -> Outcome:
-    """``alembic upgrade heads``, step by step.
+def stamp(config_file: str, rows: Sequence[str], target: Target, direct: Target | None) -> None:
+    """``alembic stamp``: write version rows, and run nothing.
 
-    Events: ``planned`` (``rows``, ``pending``), then ``applying`` (``revision``, ``path``) and
-    ``applied`` (``revision``, ``seconds``) for each revision. ``applied`` says that the revision ran,
-    not that it was committed: ask the database for that.
+    :param target: where the app's own config leads, and ``direct`` the way to it past a pooler.
+    :raises Refused: where that fails.
     """
 
     def work(report: Report) -> None:
-        def steps(script: Any, rows: Any) -> Iterator[Any]:
-            # The call that alembic.command.upgrade makes: there is no public way to its steps.
-            plan = script._upgrade_revs("heads", rows)
-            report({"event": "planned", "rows": list(rows), "pending": [step.revision.revision for step in plan]})
-            for step in plan:
-                at = {"revision": step.revision.revision, "path": step.revision.path}
-                report({"event": "applying", **at})
-                started = time.monotonic()
-                yield step
-                report({"event": "applied", "seconds": round(time.monotonic() - started, 3), **at})
+        _lead_connections(target, direct)
 
-        _run_env(_alembic_config(config_file, {}), steps)
+        def steps(script: Any, found: Any, _context: Any) -> Any:
+            plan = steps_to_stamp(script, tuple(rows), found)
+            report({"event": "stamped"})
+            return plan
 
-    return in_child(work)
+        run_env(alembic_config(config_file, {}), steps, destination=tuple(rows))
+
+    outcome = in_child(work)
+    if outcome.error is not None or outcome.ending:
+        outcome.events.clear()
+    answer(outcome, "stamped", "The app's env.py")
 
 
-def version_rows(config_file: str, options: Mapping[str, str]) -> tuple[str, ...]:
-    """The version rows as the app's own ``env.py`` leads to them.
+def draft(wanted: Draft) -> Drafted:
+    """``alembic revision --autogenerate``, of which only what is the app's own is written.
 
-    :param options: ``[alembic]`` options that the file is to have but may not have yet.
-    :raises Refused: where ``env.py`` fails.
+    :raises Refused: where the models are not the app's, have tables or enumerations without its prefix, or
+        ``env.py`` fails.
     """
 
     def work(report: Report) -> None:
-        def steps(_script: Any, rows: Any) -> list[Any]:
-            report({"event": "rows", "rows": list(rows)})
+        from alembic.autogenerate import RevisionContext
+
+        _lead_connections(wanted.target, wanted.direct)
+        config = alembic_config(wanted.config_file, {})
+        script = script_directory(config, wanted.directories)
+        # they run when the script is where it belongs
+        script.hooks = []
+        arguments = {
+            "message": wanted.message,
+            "autogenerate": True,
+            "sql": False,
+            "head": wanted.head or "base",
+            "splice": False,
+            "branch_label": wanted.label or None,
+            "version_path": wanted.version_path,
+            "rev_id": None,
+            "depends_on": None,
+        }
+        revisions = RevisionContext(config, script, arguments)
+        chosen: dict[str, Any] = {}
+
+        def compare(_script: Any, rows: Any, context: Any) -> list[Any]:
+            revisions.run_autogenerate(rows, context)
+            chosen.update(drafting.choose(revisions.generated_revisions, context, wanted))
             return []
 
-        _run_env(_alembic_config(config_file, options), steps)
+        try:
+            more = {"template_args": revisions.template_args, "revision_context": revisions, "script": script}
+            run_env(config, compare, dont_mutate=True, **more)
+        except Refused as refused:
+            report({"event": "refused", **refused.problem.as_dict()})
+            return
+        if chosen["something"]:
+            if wanted.template_dir:
+                script.dir = wanted.template_dir
+            made: Any = next(revisions.generate_scripts())
+            path = Path(made.path)
+            text = tidy(path.read_text(encoding="utf-8"), lambda name: name in sys.modules, trim=wanted.trim)
+            path.write_text(text, encoding="utf-8")
+            chosen.update(revision=made.revision, path=str(path), text=text)
+        report({"event": "drafted", **chosen})
 
-    return tuple(sorted(_answer(in_child(work), "rows", "The app's env.py")["rows"]))
-
-
-def revisions(
-    config_file: str, options: Mapping[str, str], directories: Sequence[tuple[str, str]]
-) -> list[dict[str, Any]]:
-    """What Alembic itself finds in version locations, for files that only it can read.
-
-    :param options: ``[alembic]`` options that the file is to have but may not have yet.
-    :param directories: pairs of a location as written and the directory that it means now.
-    :returns: dicts with the fields of :class:`graph.Revision`, in Alembic's load order.
-    :raises Refused: where a revision file cannot be loaded.
-    """
-
-    def work(report: Report) -> None:
-        from alembic.script import ScriptDirectory
-
-        script = ScriptDirectory.from_config(_alembic_config(config_file, options))
-        script.version_locations = [path for _, path in directories]
-        found = [
-            {
-                "revision": each.revision,
-                "down_revision": _names(each.down_revision),
-                "branch_labels": sorted(each._orig_branch_labels),
-                "depends_on": _names(each.dependencies),
-                "message": each.doc,
-                "path": each.path,
-            }
-            # Their order decides the order in which independent bases run.
-            for each in script._load_revisions()
-        ]
-        report({"event": "revisions", "revisions": found})
-
-    found: list[dict[str, Any]] = _answer(in_child(work), "revisions", "A revision file")["revisions"]
-    for each in found:
-        path = os.path.realpath(each["path"])
-        each["location"] = next(
-            (spec for spec, directory in directories if path.startswith(os.path.realpath(directory) + os.sep)), ""
-        )
-    return found
-
-
-def _names(value: Any) -> list[str]:
-    return [value] if isinstance(value, str) else list(value or ())
-
-
-def database_url(config_file: str, core: Core) -> str:
-    """The database URL that the app's own configuration machinery comes to.
-
-    :raises Refused: where the app's configuration cannot be made, or has no database.
-    """
-
-    def work(report: Report) -> None:
-        import importlib
-        from urllib.parse import quote
-
-        config = importlib.import_module(core.make_config).make_config(config_file, usedb=False)
-        engine = config.appdb_engine
-        if engine is None:
-            raise LookupError("it configures no database")
-        # SQLAlchemy 1.4 leaves a literal % as it is, which would be read as the beginning of an escape.
-        login = {
-            name: quote(value, safe="")
-            for name, value in (("username", engine.url.username), ("password", engine.url.password))
-            if value is not None
-        }
-        report({"event": "url", "url": engine.url.set(**login).render_as_string(hide_password=False)})
-
-    url: str = _answer(in_child(work), "url", "The app's configuration")["url"]
-    return url
-
-
-def _answer(outcome: Outcome, name: str, what: str) -> Event:
-    answer = outcome.last(name)
-    if answer is not None:
-        return answer
-    error = outcome.error
-    words = f"{error['type']}: {error['message']}" if error else f"the process {outcome.ending}"
-    raise Refused(
-        "app_failed",
-        f"{what} cannot be run: {words.rstrip('.')}.",
-        "Run bin/alembic -c CONFIG current by hand in the environment to see it whole.",
+    outcome = in_child(work)
+    _raise_refused(outcome)
+    said = answer(outcome, "drafted", "The app's env.py")
+    return Drafted(
+        revision=said.get("revision", ""),
+        path=said.get("path", ""),
+        text=said.get("text", ""),
+        tables=tuple(said["tables"]),
+        depends_on=tuple(Dependency(*each) for each in said["depends_on"]),
+        left_out=tuple(said["left_out"]),
+        hints=tuple(said["hints"]),
     )
+
+
+def merge(wanted: Draft) -> Drafted:
+    """``alembic merge`` of the revisions in ``wanted.head``: a script that follows all of them and does nothing.
+
+    :raises Refused: where it cannot be written.
+    """
+
+    def work(report: Report) -> None:
+        from alembic.util import rev_id
+
+        script = script_directory(alembic_config(wanted.config_file, {}), wanted.directories)
+        script.hooks = []
+        if wanted.template_dir:
+            script.dir = wanted.template_dir
+        made = script.generate_revision(
+            rev_id(), wanted.message, refresh=True, head=wanted.head, version_path=wanted.version_path, imports=""
+        )
+        path = Path(made.path)
+        text = tidy(path.read_text(encoding="utf-8"), lambda _name: False, trim=wanted.trim)
+        path.write_text(text, encoding="utf-8")
+        report({"event": "drafted", "revision": made.revision, "path": str(path), "text": text})
+
+    said = answer(in_child(work), "drafted", "The merge")
+    return Drafted(said["revision"], said["path"], said["text"])
+
+
+def post_write_hooks(config_file: str, path: str) -> list[str]:
+    """Run the hooks of ``[post_write_hooks]`` on a script, as ``alembic revision`` does; returns their names.
+
+    :raises Refused: where one cannot be run.
+    """
+
+    def work(report: Report) -> None:
+        hooks = script_directory(alembic_config(config_file, {})).hooks
+        # of a list of them Alembic has changed the type
+        names = [hook["_hook_name"] for hook in hooks] if isinstance(hooks, list) else _hook_names(hooks)
+        if names:
+            run_hooks(path, hooks)
+        report({"event": "hooks", "names": names})
+
+    names: list[str] = answer(in_child(work), "hooks", "A hook of [post_write_hooks]")["names"]
+    return names
+
+
+def _hook_names(section: Mapping[str, str]) -> list[str]:
+    return [name for name in section.get("hooks", "").replace(",", " ").split() if name]
+
+
+def _raise_refused(outcome: Outcome) -> None:
+    said = outcome.last("refused")
+    if said is not None:
+        raise Refused(said["code"], said["cause"], said["remedy"])

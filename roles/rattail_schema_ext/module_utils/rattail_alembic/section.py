@@ -13,7 +13,7 @@ import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import ini, order
 from .cores import Core
@@ -45,8 +45,7 @@ _READ_BY_ALEMBIC = (
 _MANAGED = ("script_location", "version_locations", "path_separator", "version_path_separator")
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """``[alembic]`` as it stands in a file: its own options, raw, by lower-cased name."""
 
     present: bool

@@ -10,18 +10,18 @@ What is not reproduced here raises :class:`Unsure`, never another answer.
 from __future__ import annotations
 
 import configparser
-import importlib.metadata
 import io
 import os
 import re
 import shlex
 from collections.abc import Mapping
 
+from . import distributions
 from .cores import Core
 from .problem import Refused
 from .url import Target, parse_url
 
-__all__ = ["Target", "Unsure", "database_url", "parse_url"]
+__all__ = ["Target", "Unsure", "database_url", "direct_url", "parse_url"]
 
 Settings = dict[str, str]
 
@@ -69,12 +69,7 @@ def database_url(config_file: str, core: Core, environ: Mapping[str, str]) -> st
     """
     _refuse_to_guess_at_old_releases()
     prefix = core.config_prefix
-    more = environ.get(f"{prefix.upper()}_CONFIG_PLUS_FILES")
-    paths = [config_file, *([] if more is None else more.split(os.pathsep))]
-    files: dict[str, Settings] = {}
-    for path in paths:
-        _load(path, prefix, files, required_by="")
-    layers = list(files.values())
+    layers = _layers(config_file, prefix, environ)
     keys = _listed(_get(layers, f"{prefix}.db.keys") or "default", config_file)
     settings = _below(layers, f"{prefix}.db")
     urls = {key: _engine_url(settings, key, core) for key in (key.strip() for key in keys)}
@@ -90,11 +85,56 @@ def database_url(config_file: str, core: Core, environ: Mapping[str, str]) -> st
     return url
 
 
-def _refuse_to_guess_at_old_releases() -> None:
+def direct_url(config_file: str, core: Core, environ: Mapping[str, str], option: str) -> str:
+    """The URL for migrations that the host's config has at ``option``, password included.
+
+    It is looked for where the app's own settings are: in the config file and in those that it
+    requires or includes. It says nothing to the app.
+
+    :param option: ``section:option``, e.g. ``rattail.db:migration.url``.
+    :param environ: as for :func:`database_url`.
+    :raises Refused: where there is no such option, what it holds is no URL of a PostgreSQL database, or
+        the files cannot be read.
+    """
+    section, _, name = (part.strip() for part in option.partition(":"))
+    if not section or not name or "//" in option or "@" in option:
+        # It may be a URL that somebody put there, password and all, and so is not shown.
+        raise Refused(
+            "database_option_invalid",
+            "rattail_schema_ext_database_option does not name an option of a config file.",
+            "Write it as section:option, e.g. rattail.db:migration.url; the URL itself stays in the host's config.",
+        )
+    # The parser of the config files has the names of options in lower case.
+    url = _get(_layers(config_file, core.config_prefix, environ), f"{section}.{name.lower()}")
+    if not url:
+        raise Refused(
+            "database_option_missing",
+            f"{config_file} and the files it includes have no option {name} in section [{section}], "
+            "which rattail_schema_ext_database_option names.",
+            f"Add {name} = postgresql://user:password@host/database there, or correct the variable.",
+        )
     try:
-        release = importlib.metadata.version("WuttJamaican")
-    except importlib.metadata.PackageNotFoundError:
-        raise Unsure("WuttJamaican is not installed here") from None
+        parse_url(url)
+    except Refused as refused:
+        problem = refused.problem
+        cause = problem.cause.replace("The database URL in the app's config", f"{name} in [{section}]")
+        raise Refused(problem.code, cause, problem.remedy) from None
+    return url
+
+
+def _layers(config_file: str, prefix: str, environ: Mapping[str, str]) -> list[Settings]:
+    """The settings of every file that the app reads, those of earlier ones first."""
+    more = environ.get(f"{prefix.upper()}_CONFIG_PLUS_FILES")
+    files: dict[str, Settings] = {}
+    for path in [config_file, *([] if more is None else more.split(os.pathsep))]:
+        _load(path, prefix, files, required_by="")
+    return list(files.values())
+
+
+def _refuse_to_guess_at_old_releases() -> None:
+    release = distributions.version("WuttJamaican")
+    if release is None:
+        raise Unsure("WuttJamaican is not installed here")
     if tuple(int(part) for part in re.findall(r"\d+", release)[:3]) < _FIRST_OF_ITS_KIND:
         raise Unsure(f"WuttJamaican {release} reads config files in another way")
 

@@ -14,9 +14,9 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 from .problem import Refused, mask
 
@@ -24,8 +24,7 @@ _FULL_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _SHORT_COMMIT = re.compile(r"[0-9a-f]{4,63}")
 
 
-@dataclass(frozen=True)
-class Repository:
+class Repository(NamedTuple):
     """Where the source comes from: a git URL, the version wanted and how to get in.
 
     ``version`` is a branch, a tag, a commit or ``HEAD``; ``key_file`` an ssh private key on the host.
@@ -46,8 +45,7 @@ class Repository:
         return shlex.join(words)
 
 
-@dataclass(frozen=True)
-class Checkout:
+class Checkout(NamedTuple):
     """A work tree as it is. ``commit`` is empty where there is none yet, ``branch`` where HEAD is detached."""
 
     directory: str
@@ -56,8 +54,7 @@ class Checkout:
     modified: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Wanted:
+class Wanted(NamedTuple):
     """The commit wanted, and the branch that the checkout is to be on (empty for a tag or a commit)."""
 
     commit: str
@@ -107,7 +104,9 @@ def _words(error: subprocess.CalledProcessError) -> str:
     # Over this one it is ssh that knows why, and it has spoken before.
     lines = [line for line in lines if line != "fatal: Could not read from remote repository."] or lines
     telling = [line for line in lines if line.startswith(("fatal:", "error:"))] or lines
-    return mask(telling[0].split(":", 1)[-1].strip().rstrip(".")) if telling else f"git ended with {error.returncode}"
+    if not telling:
+        return f"git ended with {error.returncode}"
+    return mask((telling[0].partition(":")[2].strip() or telling[0]).rstrip(".:"))
 
 
 def look_at(directory: str) -> Checkout:
@@ -409,3 +408,94 @@ def _taken(directory: str, name: str, known: frozenset[str]) -> str:
         if os.path.lexists(path) and not os.path.isdir(path) and part not in known:
             return part
     return ""
+
+
+def refuse_uncommittable(directory: str, branch: str, path: str) -> None:
+    """See beforehand that a file can be committed in the checkout.
+
+    :param branch: the branch that it is to go to; empty for a new one.
+    :param path: the file, which need not be there yet.
+    :raises Refused: where there is no repository, git does not know who commits, the branch is another's or can be
+        none, or git ignores the file.
+    """
+    here = look_at(directory)
+    if not here.commit:
+        raise Refused(
+            "commit_impossible",
+            f"{directory} is no git checkout with a commit in it, so nothing can be committed there.",
+            "Commit it yourself, or leave rattail_schema_ext_revision_commit: false.",
+        )
+    try:
+        _git("var", "GIT_COMMITTER_IDENT", directory=directory)
+    except subprocess.CalledProcessError:
+        raise Refused(
+            "commit_unknown_author",
+            f"git does not know who commits in {directory}.",
+            f"Tell it, as the user who owns the environment: git -C {directory} config user.name NAME, "
+            "and user.email ADDRESS.",
+        ) from None
+    if _git("diff", "--cached", "--name-only", directory=directory).strip():
+        raise Refused(
+            "commit_staged",
+            f"The checkout {directory} has changes in its index already.",
+            f"Commit or unstage them (git -C {directory} reset), then run again.",
+        )
+    if branch and not _says_yes("check-ref-format", "--branch", branch, directory=directory):
+        raise Refused(
+            "commit_branch",
+            f"git takes no branch named {branch!r}.",
+            "Name another (rattail_schema_ext_revision_branch).",
+        )
+    if _says_yes("check-ignore", "--quiet", "--", path, directory=directory):
+        place = os.path.dirname(path)
+        raise Refused(
+            "commit_ignored",
+            f"git ignores what is in {place}, so a new file there cannot be committed.",
+            f"Take it out of .gitignore (git -C {directory} check-ignore -v {path} says where it is).",
+        )
+    if branch and branch != here.branch and _git("branch", "--list", branch, directory=directory).strip():
+        raise Refused(
+            "commit_branch",
+            f"The checkout {directory} has a branch {branch}, and is not on it.",
+            f"Switch to it (git -C {directory} switch {branch}), or name another (rattail_schema_ext_revision_branch).",
+        )
+
+
+def is_committed(directory: str, path: str) -> bool:
+    """Whether a file is in the checkout's commit as it lies there."""
+    return not _git("status", "--porcelain", "--ignored", "--", path, directory=directory).strip()
+
+
+def _says_yes(*arguments: str, directory: str) -> bool:
+    try:
+        _git(*arguments, directory=directory)
+    except subprocess.CalledProcessError:
+        return False
+    return True
+
+
+def commit(directory: str, path: str, branch: str, message: str) -> tuple[str, str]:
+    """Commit one file, on a branch that is made for it unless the checkout is on it; returns commit and branch.
+
+    Nothing is pushed.
+
+    :raises Refused: where git, or a hook of the repository's, does not want it; the file stays, and the checkout is on
+        the branch that it was on.
+    """
+    here = look_at(directory)
+    try:
+        if here.branch != branch:
+            _git("switch", "--quiet", "--create", branch, directory=directory)
+        _git("add", "--", path, directory=directory)
+        _git("commit", "--quiet", "--message", message, "--", path, directory=directory)
+    except subprocess.CalledProcessError as error:
+        _says_yes("reset", "--quiet", "--", path, directory=directory)
+        back = [here.branch] if here.branch else ["--detach", here.commit]
+        if here.branch != branch and _says_yes("switch", "--quiet", *back, directory=directory):
+            _says_yes("branch", "--quiet", "--delete", branch, directory=directory)
+        raise Refused(
+            "commit_failed",
+            f"{path} is written, but git did not commit it: {_words(error)}.",
+            "Mend what git says, then run again with the same message, or commit it by hand.",
+        ) from None
+    return _git("rev-parse", "HEAD", directory=directory).decode().strip(), branch

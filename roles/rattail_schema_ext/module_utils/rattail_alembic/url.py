@@ -9,7 +9,9 @@ disagree, the URL is refused rather than guessed at.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from .problem import Refused
@@ -72,6 +74,14 @@ class Target:
         if self.port is not None:
             where += f":{self.port}"
         return f"{self.dbname or self.user or 'default'!r} on {where}"
+
+
+def leads_to(target: Target, arguments: Mapping[str, Any]) -> bool:
+    """Whether a driver's ``connect`` with these arguments would come to the same database."""
+    asked = {name: str(value) for name, value in arguments.items() if value is not None}
+    asked.setdefault("dbname", asked.pop("database", ""))
+    own = target.connect_kwargs()
+    return all(asked.get(name, "") == own.get(name, "") for name in ("host", "port", "dbname"))
 
 
 def parse_url(url: str) -> Target:

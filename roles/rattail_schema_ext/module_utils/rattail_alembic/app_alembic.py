@@ -1,0 +1,100 @@
+# Copyright: rattail_schema_ext contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The app's own Alembic: its Config, its ScriptDirectory and its ``env.py``.
+
+To be called in a child (``child``), since the app's code is run. The only file that uses private names of Alembic's,
+each for want of a public way to the same, and each held by a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+
+def alembic_config(config_file: str, options: Mapping[str, str]) -> Any:
+    """Alembic's Config of the file, with ``options`` of ``[alembic]`` (raw, as in a file) put over it."""
+    from alembic.config import Config
+
+    config = Config(config_file)
+    for name, value in options.items():
+        config.set_main_option(name, value)
+    return config
+
+
+def script_directory(config: Any, directories: Sequence[str] = ()) -> Any:
+    """Alembic's ScriptDirectory, with other version locations than the config file's where some are given."""
+    from alembic.script import ScriptDirectory
+
+    script = ScriptDirectory.from_config(config)
+    if directories:
+        script.version_locations = list(directories)
+    return script
+
+
+def run_env(
+    config: Any,
+    steps: Any,
+    *,
+    destination: str | tuple[str, ...] = "heads",
+    dont_mutate: bool = False,
+    directories: Sequence[str] = (),
+    **options: Any,
+) -> None:
+    """Run the app's ``env.py`` with ``steps(script, rows, context)`` as what is to be done.
+
+    :param dont_mutate: as ``alembic current`` has it: an empty database is not given a version table.
+    :param directories: version locations to take in place of the config file's.
+    :param options: more for the EnvironmentContext.
+    """
+    from alembic.runtime.environment import EnvironmentContext
+
+    script = options.pop("script", None) or script_directory(config, directories)
+    environment = EnvironmentContext(
+        config,
+        script,
+        fn=lambda rows, context: steps(script, rows, context),
+        as_sql=False,
+        starting_rev=None,
+        destination_rev=destination,
+        tag=None,
+        dont_mutate=dont_mutate,
+        **options,
+    )
+    with environment:
+        script.run_env()
+
+
+def steps_to(script: Any, destination: Any, rows: Any, *, downward: bool) -> list[Any]:
+    """The steps that ``alembic upgrade`` or ``alembic downgrade`` would go, in their order."""
+    find = script._downgrade_revs if downward else script._upgrade_revs
+    return list(find(destination, rows))
+
+
+def steps_to_stamp(script: Any, destination: tuple[str, ...], rows: Any) -> list[Any]:
+    """The steps that ``alembic stamp`` would go."""
+    return list(script._stamp_revs(destination, rows))
+
+
+def applied(script: Any, rows: Sequence[str]) -> set[str]:
+    """The revisions that the version rows imply, by ``down_revision`` and ``depends_on``."""
+    revisions = script.revision_map
+    return {each.revision for each in revisions._get_ancestor_nodes(revisions.get_revisions(rows))}
+
+
+def loaded(script: Any) -> Iterable[Any]:
+    """The scripts in the order in which Alembic loads them, which decides in which order independent bases run."""
+    found: Iterable[Any] = script._load_revisions()
+    return found
+
+
+def declared_labels(script: Any) -> list[str]:
+    """The branch labels that a file has, without those that it has from others of its branch."""
+    return sorted(script._orig_branch_labels)
+
+
+def run_hooks(path: str, hooks: Any) -> None:
+    """Run the hooks of ``[post_write_hooks]`` on a file."""
+    from alembic.script.write_hooks import _run_hooks
+
+    _run_hooks(path, hooks)

@@ -1,0 +1,104 @@
+# Copyright: rattail_schema_ext contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A written revision and its review for a person: a few lines for the play's output, a page in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_HEADINGS = {
+    "fails": "Will fail on this database",
+    "loses": "Loses what is there",
+    "blocks": "Makes others wait",
+    "breaks": "Breaks what runs meanwhile",
+    "warns": "To be thought of",
+}
+
+
+def lines(
+    revision: Mapping[str, Any],
+    review: Mapping[str, Any],
+    left_out: Sequence[Mapping[str, Any]],
+    hints: Sequence[str] = (),
+) -> list[str]:
+    """What the play shows. ``revision``, ``review`` and ``left_out`` are as results have them.
+
+    :param hints: what a person has to decide where there is no revision.
+    """
+    left = [f"  left out: {_left(each)}" for each in left_out]
+    if not revision:
+        agree = "Nothing is written by itself." if hints else "Models and database agree: there is nothing to write."
+        return [agree, *left, *(f"  to decide: {hint}" for hint in hints)]
+    found = [f"{revision['branch']} {revision['revision']} {revision['message']}", f"  {revision['path']}"]
+    found += [f"  depends on {each['revision']}: {each['reason']}" for each in revision["depends_on"]]
+    found += left
+    found += [f"  to decide: {hint}" for hint in revision["hints"]]
+    why = f": {review['reason']}" if review["reason"] else ""
+    found.append(f"  review: {review['result']}{why}")
+    found += [f"    {each['effect']}: {each['message']} {each['safer']}" for each in review["findings"]]
+    return found
+
+
+def _left(entry: Mapping[str, Any]) -> str:
+    differences = "difference" if entry["operations"] == 1 else "differences"
+    tables = "table" if entry["tables"] == 1 else "tables"
+    words = f": {' '.join(entry['words'])}" if entry["words"] else ", in indexes only"
+    return f"{entry['operations']} {differences} on {entry['tables']} {tables} of {entry['owner']}{words}"
+
+
+def page(
+    revision: Mapping[str, Any],
+    review: Mapping[str, Any],
+    left_out: Sequence[Mapping[str, Any]],
+    *,
+    script: str,
+    database: str,
+    when: str,
+) -> str:
+    """The review as a page in Markdown.
+
+    :param script: the text of the script.
+    :param database: the name of the database that it was compared with.
+    :param when: the time, ISO 8601.
+    """
+    parts = [
+        f"# {revision['message']}\n",
+        f"Revision `{revision['revision']}` of {revision['branch']}, `{revision['path']}`.\n"
+        f"Compared with the database {database} on {when}.\n",
+        _verdict(review),
+    ]
+    needs = [f"`{each['revision']}` in depends_on: {each['reason']}" for each in revision["depends_on"]]
+    parts += _listed("To decide, to know", [*revision["hints"], *needs])
+    for effect, heading in _HEADINGS.items():
+        found = [each for each in review["findings"] if each["effect"] == effect]
+        told = [f"**{each['object']}** ({each['rule']}): {each['message']} {each['safer']}" for each in found]
+        parts += _listed(heading, told)
+    parts += _listed("Left out, because it is not this app's", [_left(each) for each in left_out])
+    parts += _listed("Locks", [f"`{each}`" for each in review["locks"]])
+    parts += _block("SQL of the upgrade", "sql", review["sql"])
+    parts += _block("SQL of the downgrade", "sql", review["down_sql"])
+    parts += _block("The script", "python", [script.rstrip("\n")])
+    return "\n".join(parts)
+
+
+def _verdict(review: Mapping[str, Any]) -> str:
+    if review["result"] == "passed":
+        seconds = "" if review["seconds"] is None else f" The upgrade took {review['seconds']:g} s there, without rows."
+        return (
+            f"**Passed**: upgrade, downgrade and upgrade again on {review['place']}; models and schema equal "
+            f"afterwards, nothing touched but the app's own.{seconds} Hazards were looked for by {review['judge']}.\n"
+        )
+    return f"**{review['result'].capitalize()}**: {review['reason']}\n"
+
+
+def _listed(heading: str, items: Sequence[str]) -> list[str]:
+    return [f"## {heading}\n", *(f"- {item}" for item in items), ""] if items else []
+
+
+def _block(heading: str, language: str, statements: Sequence[str]) -> list[str]:
+    if not statements:
+        return []
+    fence = "```" if not any("```" in each for each in statements) else "````"
+    body = [f"{each.rstrip('; ')};" for each in statements] if language == "sql" else list(statements)
+    return [f"## {heading}\n", f"{fence}{language}", *body, f"{fence}\n"]
