@@ -2,16 +2,45 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import environments
+from ansible.module_utils.rattail_alembic.programs import Program
+from ansible.module_utils.rattail_alembic.url import Target
+from support import environments, old_postgres
 from support import postgres as embedded
 from support.postgres import Database, Postgres
 from support.repository import Repository
 from support.server import Server, core_template, poser_template
+
+# REASSIGN OWNED would take every database of the server's along.
+_GIVE_AWAY = """
+do $$
+declare
+  name text;
+begin
+  for name in
+    select c.oid::regclass from pg_class c
+    where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'S') and not exists (
+      select from pg_depend d where d.objid = c.oid and d.classid = 'pg_class'::regclass and d.deptype in ('a', 'i'))
+  loop
+    execute format('alter table %s owner to {role}', name);
+  end loop;
+end $$
+"""
+
+
+# Of the longest tests there are some in these: whoever is given one last lets all others wait.
+_LONG = ("test_chapter", "test_demo", "test_honest_failure", "test_revision_layouts", "test_secrets")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest."""
+    items.sort(key=lambda item: item.path.stem not in _LONG)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -25,6 +54,13 @@ def postgres() -> Iterator[Postgres]:
     """The server; ``postgres.admin`` is its superuser's database."""
     with embedded.running() as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def old_server() -> Iterator[tuple[Program, Target]]:
+    """A server of an older release: its ``initdb``, and where the role ``olga`` has a database."""
+    with old_postgres.running() as found:
+        yield found
 
 
 @pytest.fixture
@@ -118,3 +154,19 @@ def server(make_server: Callable[..., Server]) -> Server:
 def deployed(make_server: Callable[..., Server]) -> Server:
     """A server with everything applied: nothing is to be done until something is committed."""
     return make_server(deployed=True)
+
+
+@pytest.fixture
+def cloning(
+    postgres: Postgres, make_server: Callable[..., Server], make_database: Callable[..., Database]
+) -> Iterator[Server]:
+    """A server with everything applied, whose role may create databases."""
+    role = f"r{os.getpid()}"
+    database = make_database("poser")
+    postgres.admin.sql(f"create role {role} login createdb")
+    postgres.admin.sql(f'alter database "{database.name}" owner to {role}')
+    database.sql(_GIVE_AWAY.format(role=role), user="postgres")
+    yield make_server(deployed=True, content=replace(database, user=role))
+    # what it owns goes before it
+    postgres.drop(database)
+    postgres.admin.sql(f"drop role {role}")

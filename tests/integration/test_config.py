@@ -123,7 +123,7 @@ def test_locations_that_nobody_named_are_kept_before_core_s(deployed: Server) ->
     more.mkdir()
     (more / "cafe_more.py").write_text(
         "revision = 'cafe'\ndown_revision = None\nbranch_labels = ('more',)\ndepends_on = None\n"
-        "from alembic import op\n\ndef upgrade():\n    op.execute('create table more_note (note text)')\n"
+        "from alembic import op\n\ndef upgrade():\n    op.execute('create table poser_note (note text)')\n"
     )
     middle = f"{APP} {more} {CORE}"
     for found, left, todo in (

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg2
 import pytest
+from support.demo import copy_project, python, query, run
 from support.places import ROOT
 
 CORE_HEAD, POSER_HEAD, COLOUR = "c2ef84c99c93", "b084beb32f02", "c6a1d2f87b35"
@@ -23,38 +22,9 @@ def checkout(tmp_path: Path) -> Iterator[Path]:
     """A copy of what git would commit of this checkout, in a directory that only its owner may enter."""
     tmp_path.chmod(0o700)
     copy = tmp_path / "checkout"
-    files = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    )
-    for name in files.stdout.decode().split("\0"):
-        if name and (ROOT / name).is_file():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, copy / name)
+    copy_project(copy)
     yield copy
     run(copy, "make", python(), "clean-demo")
-
-
-def python() -> str:
-    return f"PYTHON={os.path.realpath(sys.executable)}"
-
-
-def run(checkout: Path, *command: str) -> str:
-    """Run ``command`` in the checkout as a person would; what it prints. It must succeed."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("ANSIBLE_", "MAKE", "PYTEST_", "GIT_"))}
-    done = subprocess.run(
-        command,
-        cwd=checkout,
-        env=environment | {"ANSIBLE_NOCOLOR": "1"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, f"{' '.join(command)}:\n{done.stdout}{done.stderr}"
-    return done.stdout + done.stderr
 
 
 def changed(output: str) -> int:
@@ -64,16 +34,9 @@ def changed(output: str) -> int:
     return int(found[1])
 
 
-def rows(checkout: Path, query: str) -> list[tuple[object, ...]]:
-    """The rows that ``query`` gives through ``.demo/dsn``."""
-    connection = psycopg2.connect((checkout / ".demo" / "dsn").read_text().strip())
-    connection.autocommit = True
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(query)
-            return cursor.fetchall() if cursor.description else []
-    finally:
-        connection.close()
+def rows(checkout: Path, sql: str) -> list[tuple[object, ...]]:
+    """The rows that ``sql`` gives through ``.demo/dsn``."""
+    return query((checkout / ".demo" / "dsn").read_text().strip(), sql)
 
 
 def heads(checkout: Path) -> set[object]:

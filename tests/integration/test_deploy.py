@@ -20,7 +20,7 @@ from support.postgres import Database
 from support.repository import Repository
 from support.runs import Run
 from support.server import HOST, Server
-from support.states import brought, check, difference, settled, state
+from support.states import brought, check, left_by_a_run, settled, state
 
 CORE_HEAD = "c2ef84c99c93"
 POSER_HEAD = "b084beb32f02"
@@ -328,10 +328,19 @@ def test_the_source_is_used_as_it_lies(deployed: Server) -> None:
     run = brought(deployed)
     assert (run.result["todo"], names(run.result["applied"])) == (["upgrade"], [crates])
     assert deployed.current() == {CORE_HEAD, crates}
-    assert set(difference(before, state(deployed))) == {"rows", "columns"}
+    assert set(left_by_a_run(before, state(deployed))) == {"rows", "columns"}
 
     shutil.rmtree(deployed.source_dir / ".git")
     boxes = lying.add_revision("add boxes", upgrade_sql="create table poser_box ()", commit=False)
     run = deployed.run_role()
     assert (run.rc, names(run.result["applied"])) == (0, [boxes]), run.output
     assert deployed.current() == {CORE_HEAD, boxes}
+
+
+def test_prefixes_are_what_the_user_says(deployed: Server) -> None:
+    crate = deployed.repository.add_revision("crates", upgrade_sql="create table acme_crate (id integer)")
+    run = deployed.run_role()
+    assert run.rc == 2 and "acme_crate" in run.message and "rattail_schema_ext_prefixes" in run.message, run.output
+    assert deployed.database.tables("acme%") == []
+    again = brought(deployed, {"rattail_schema_ext_prefixes": ["poser", "acme_"]})
+    assert names(again.result["applied"]) == [crate]

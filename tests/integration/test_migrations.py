@@ -14,7 +14,7 @@ import pytest
 from support import environments
 from support.repository import Repository
 from support.server import HOST, Server
-from support.states import brought, check, difference, refused, settled, state
+from support.states import brought, check, left_by_a_run, refused, settled, state
 
 CORE_HEAD = "c2ef84c99c93"
 POSER_HEAD = "b084beb32f02"
@@ -29,7 +29,7 @@ def repository(tmp_path: Path) -> Repository:
 
 def upgrade(server: Server) -> dict[str, Any]:
     """The result of the upgrade alone, with the variables that the role would give it."""
-    known = {"app", "user", "env_dir", "source_repo", "source_version"}
+    known = {"app", "user", "env_dir", "source_repo", "source_version", "backup"}
     names = {name: f"rattail_schema_ext_{name}" for name in known}
     arguments = {name: server.vars[variable] for name, variable in names.items()}
     paths = {"config_file": str(server.config), "source_dir": str(server.source_dir)}
@@ -168,7 +168,7 @@ def test_what_an_app_does_to_its_process_does_not_look_like_success(
     assert (names(result["pending"]), result["applied"], result["state"]) == ([new], [], "behind"), result
     for word in words:
         assert word.format(new=new) in result["msg"], result["msg"]
-    assert difference(before, state(server)) == []
+    assert left_by_a_run(before, state(server)) == []
 
 
 def test_a_run_of_the_role_with_such_apps(deployed: Server) -> None:
@@ -204,7 +204,7 @@ def test_an_error_that_is_not_of_the_database_names_the_revision_and_rolls_back(
     file = next(server.versions.glob(f"{failing}*"))
     assert f"Revision {failing} ({file}) failed: ValueError: no crates." in result["msg"]
     assert result["applied"] == [] and result["failed_revision"]["revision"] == failing
-    assert difference(before, state(server)) == []
+    assert left_by_a_run(before, state(server)) == []
 
 
 ALLOWED = """
@@ -293,7 +293,7 @@ def test_a_populated_database_without_version_rows_is_not_built_again(deployed: 
         deployed.sql(loss)
         status = deployed.run_role(playbook="status")
         assert (status.rc, status.result["state"], status.result["todo"]) == (0, "unstamped", []), status.output
-    refused(deployed, deployed.database.name, "version rows", "alembic stamp")
+    refused(deployed, deployed.database.name, "version rows", "playbooks/baseline.yml")
 
 
 def test_a_database_ahead_of_the_code_is_left_as_it_is(deployed: Server) -> None:

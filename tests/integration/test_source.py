@@ -46,10 +46,22 @@ def test_an_app_without_revisions_gets_its_directory_and_core_its_schema(make_se
     run = brought(server)
     for told in (promised, run):
         assert f"poser has no revision yet in poser.db:{VERSIONS[9:]}" in told.output
+        assert "playbooks/revision.yml" in told.output
         assert "Write the first one" in told.output
     assert (server.versions.is_dir(), server.versions.owner()) == (True, getpass.getuser())
     assert server.current() == server.database.heads() == {CORE_HEAD}
     assert "  poser: nothing applied (no revision yet)" in run.result["summary"]
+
+
+def test_the_directory_stays_where_the_commit_wanted_has_no_revision_left(make_server: Callable[..., Server]) -> None:
+    server = make_server()
+    without_revisions(server.repository)
+    server.repository.commit({"poser/db/alembic/versions/.keep": ""}, "Keep the directory")
+    server.deploy()
+    server.repository.commit({"poser/db/alembic/versions/.keep": None}, "Forget to")
+    run = brought(server)
+    assert run.result["todo"] == ["source", "versions"]
+    assert server.versions.is_dir()
 
 
 def test_status_reports_a_missing_versions_directory_and_leaves_it(make_server: Callable[..., Server]) -> None:

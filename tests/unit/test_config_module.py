@@ -140,7 +140,7 @@ def test_an_owner_that_would_be_lost(owner: int, group: int, user: int, kept: bo
 
 def test_its_documentation_renders() -> None:
     library = Path(rattail_alembic_config.__file__).parent
-    command = [Path(sys.executable).with_name("ansible-doc"), "-t", "module", "-M", library, "--json"]
+    command = [str(Path(sys.executable).with_name("ansible-doc")), "-t", "module", "-M", str(library), "--json"]
     shown = subprocess.run([*command, "rattail_alembic_config"], capture_output=True, text=True, check=True)
     doc = json.loads(shown.stdout)["rattail_alembic_config"]["doc"]
     spec = rattail_alembic_config.get_argument_spec()

@@ -8,12 +8,10 @@ import sys
 from typing import Any
 
 import pytest
+import rattail_schema_ext as filters
 import yaml
 
 from conftest import ROLE, ROOT
-
-sys.path.insert(0, str(ROLE / "filter_plugins"))
-import rattail_schema_ext as filters
 
 
 def load(path: str) -> Any:
@@ -25,17 +23,21 @@ OPTIONS = SPECS["main"]["options"]
 DEFAULTS = load("defaults/main.yml")
 
 
+# those of single entry points, too
+EVERY = {name: option for spec in SPECS.values() for name, option in spec["options"].items()}
+
+
 def test_every_variable_has_a_default_and_a_spec() -> None:
-    required = {name for name, spec in OPTIONS.items() if spec.get("required")}
-    assert set(DEFAULTS) == set(OPTIONS)
-    assert required == {"rattail_schema_ext_app"}
+    required = {name for name, spec in EVERY.items() if spec.get("required")}
+    assert set(DEFAULTS) == set(EVERY) - required | {"rattail_schema_ext_app"}
+    assert {name for name in required if name in OPTIONS} == {"rattail_schema_ext_app"}
 
 
 @pytest.mark.parametrize("name", sorted(DEFAULTS))
 def test_default_and_type_agree(name: str) -> None:
-    spec, value = OPTIONS[name], DEFAULTS[name]
+    spec, value = EVERY[name], DEFAULTS[name]
     assert spec.get("default", "") == value
-    kinds = {"str": str, "path": str, "bool": bool, "list": list, "int": int}
+    kinds = {"str": str, "path": str, "bool": bool, "list": list, "dict": dict, "int": int, "float": int}
     assert type(value) is kinds[spec["type"]]
 
 
@@ -58,10 +60,23 @@ def test_every_variable_is_read_somewhere() -> None:
     assert [name for name in OPTIONS if not re.search(rf"\b{name}\b", text)] == []
 
 
+OF_AN_ENTRY_POINT = {
+    "revert": {"revert_to", "revert_confirm"},
+    "baseline": {"baseline_revision"},
+    "revision": {
+        f"revision_{name}" for name in ("message", "review", "review_dir", "merge", "fetch_to", "commit", "branch")
+    },
+}
+
+
 def test_entry_points_share_their_variables() -> None:
-    assert {name: spec["options"] == OPTIONS for name, spec in SPECS.items()} == dict.fromkeys(SPECS, True)
-    entry_points = {"main", "status"}
-    assert set(SPECS) == entry_points
+    assert set(SPECS) == {"main", "status", *OF_AN_ENTRY_POINT}
+    for entry_point, spec in SPECS.items():
+        own = {f"rattail_schema_ext_{name}" for name in OF_AN_ENTRY_POINT.get(entry_point, ())}
+        assert spec["options"].keys() - OPTIONS.keys() == own, entry_point
+        assert {name: spec["options"][name] for name in OPTIONS} == OPTIONS, entry_point
+        tasks = (ROLE / "tasks" / f"{entry_point}.yml").read_text(encoding="utf-8")
+        assert [name for name in own if name not in tasks] == []
 
 
 def test_modules_ask_for_the_same_as_the_role_hands_over() -> None:
@@ -77,13 +92,23 @@ def test_modules_ask_for_the_same_as_the_role_hands_over() -> None:
             assert role["default"] == spec["default"], name
 
 
-@pytest.mark.parametrize("module", ["rattail_alembic_info", "rattail_alembic_upgrade"])
+MODULES = {
+    "rattail_alembic_info": set(),
+    "rattail_alembic_upgrade": set(),
+    "rattail_alembic_revert": {"revert_to", "revert_confirm"},
+    "rattail_alembic_baseline": {"baseline_revision"},
+    "rattail_alembic_revision": {"message", "review", "review_dir", "merge", "commit", "branch"},
+}
+
+
+@pytest.mark.parametrize("module", MODULES)
 def test_module_documentation_agrees_with_its_spec(module: str) -> None:
     from ansible.module_utils.rattail_alembic.request import argument_spec
 
     documented = yaml.safe_load(__import__(module).DOCUMENTATION)["options"]
     spec = argument_spec()
-    assert set(documented) == set(spec)
+    assert documented.keys() - spec.keys() == MODULES[module]
+    documented = {name: documented[name] for name in spec}
     for name, option in documented.items():
         for key in ("type", "default", "choices", "elements", "required"):
             assert option.get(key) == spec[name].get(key), (name, key)
@@ -95,8 +120,8 @@ def test_readmes_are_in_step() -> None:
     assert done.returncode == 0, done.stdout
 
 
-def mistakes(*names: str, app: str = "poser", repo: str = "") -> str:
-    return " ".join(filters.mistakes(names, str(ROLE), app, repo))
+def mistakes(*names: str, app: str = "poser", repo: str = "", option: str = "") -> str:
+    return " ".join(filters.mistakes(names, str(ROLE), app, repo, option))
 
 
 def test_known_names_are_no_mistakes() -> None:
@@ -136,6 +161,13 @@ def test_credentials_in_the_repository_are_refused_without_showing_them(repo: st
 )
 def test_a_login_name_is_no_secret(repo: str) -> None:
     assert mistakes(repo=repo) == ""
+
+
+@pytest.mark.parametrize("option", ["postgresql://rattail:s3cret@db1/poser", "host=db1 password=s3cret"])
+def test_a_url_in_place_of_its_name_is_refused_without_showing_it(option: str) -> None:
+    found = mistakes(option=option)
+    assert "database_option is a database URL" in found and "s3cret" not in found
+    assert mistakes(option="rattail.db:migration.url") == ""
 
 
 def test_last_words_are_short_and_without_passwords() -> None:

@@ -47,5 +47,8 @@ def make_light(env_dir: Path, core: str) -> None:
         if program.is_symlink():
             copy.symlink_to(os.readlink(program))
         elif program.is_file() and (text := program.read_bytes()).startswith(b"#!"):
-            copy.write_bytes(text.replace(str(origin).encode(), str(env_dir).encode(), 1))
+            # the cache may be a symlink, and its programs name the place that it leads to
+            for place in (str(origin.resolve()), str(origin)):
+                text = text.replace(place.encode(), str(env_dir).encode(), 1)
+            copy.write_bytes(text)
             copy.chmod(0o755)

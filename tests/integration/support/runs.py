@@ -115,6 +115,31 @@ def ansible(
 
     It runs with none of the user's Ansible settings; ``scratch`` takes its temporary files.
     """
+    record, environment = _prepared(scratch, env)
+    done = subprocess.run(
+        [str(BIN / program), *args], cwd=cwd, env=environment, stdin=subprocess.DEVNULL, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    events = [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
+    return Run(
+        done.returncode,
+        done.stdout,
+        done.stderr,
+        [Task(**event) for event in events if "recap" not in event],
+        {event.pop("recap"): _recap(event) for event in events if "recap" in event},
+    )
+
+
+def start(program: str, args: Sequence[str], *, cwd: Path, scratch: Path) -> subprocess.Popen[bytes]:
+    """The same, started and left alone; nothing is recorded."""
+    _, environment = _prepared(scratch, None)
+    nowhere = subprocess.DEVNULL
+    return subprocess.Popen(
+        [str(BIN / program), *args], cwd=cwd, env=environment, stdin=nowhere, stdout=nowhere, stderr=nowhere
+    )
+
+
+def _prepared(scratch: Path, env: Mapping[str, str] | None) -> tuple[Path, dict[str, str]]:
     scratch.mkdir(parents=True, exist_ok=True)
     record = scratch / "record.jsonl"
     record.unlink(missing_ok=True)
@@ -134,18 +159,7 @@ def ansible(
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
         **(env or {}),
     }
-    done = subprocess.run(
-        [str(BIN / program), *args], cwd=cwd, env=environment, stdin=subprocess.DEVNULL, capture_output=True,
-        text=True, check=False,
-    )  # fmt: skip
-    events = [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
-    return Run(
-        done.returncode,
-        done.stdout,
-        done.stderr,
-        [Task(**event) for event in events if "recap" not in event],
-        {event.pop("recap"): _recap(event) for event in events if "recap" in event},
-    )
+    return record, environment
 
 
 def _recap(counts: Mapping[str, int]) -> Recap:

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import environments
+from . import environments, preloaded
 from .places import CACHE, ROOT, fingerprint, locked
 from .postgres import Database, Postgres
 from .repository import Repository, git
-from .runs import MODULE_PATHS, Run, ansible
+from .runs import MODULE_PATHS, Run, ansible, start
 
 HOST = "store"
 CONFIG_NAMES = {"rattail": "rattail.conf", "wutta": "wutta.conf"}
@@ -108,6 +108,10 @@ class Server:
             "rattail_schema_ext_app": app,
             "rattail_schema_ext_user": getpass.getuser(),
             "rattail_schema_ext_env_dir": str(server.env_dir),
+            # no test waits for a backup that it does not look at
+            "rattail_schema_ext_backup": "none",
+            "rattail_schema_ext_history_logrotate": False,
+            "rattail_schema_ext_postgresql_bin_dir": str(database.server.binaries),
         }
         if core != "rattail":
             server.vars["rattail_schema_ext_core"] = core
@@ -226,6 +230,12 @@ class Server:
         path = self._playbook(playbook)
         return self._ansible("ansible-playbook", ["-i", self._inventory(vars), *options, *args, str(path)], env)
 
+    def start_role(self, vars: Mapping[str, Any]) -> subprocess.Popen[bytes]:
+        """Start ``site.yml`` on this server, and leave it alone."""
+        inventory = self._inventory(vars)
+        args = ["-i", inventory, str(self._playbook("site"))]
+        return start("ansible-playbook", args, cwd=ROOT, scratch=self.root / "ansible")
+
     def module(
         self, name: str, arguments: Mapping[str, Any], *, check: bool = False, env: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
@@ -239,7 +249,13 @@ class Server:
 
     def alembic(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run the app's own ``bin/alembic`` with its config file, as its people do by hand."""
-        return self._run([str(self.env_dir / "bin" / "alembic"), "-c", str(self.config), *args], check)
+        program, arguments = str(self.env_dir / "bin" / "alembic"), ["-c", str(self.config), *args]
+        if self.core != "rattail":
+            return self._run([program, *arguments], check)
+        run = "import runpy, sys\nsys.argv[:2] = sys.argv[1:2]\nrunpy.run_path(sys.argv[0], run_name='__main__')"
+        done = preloaded.run(self.env_dir, run, [program, *arguments], scratch=self.root / "ansible")
+        assert done.returncode == 0 or not check, f"alembic {' '.join(arguments)}: {done.stdout}{done.stderr}"
+        return done
 
     def current(self) -> set[str]:
         """The revisions that ``alembic current`` names."""
@@ -258,7 +274,7 @@ class Server:
         return self.database.sql(query, *params)
 
     def _run(self, command: list[str], check: bool) -> subprocess.CompletedProcess[str]:
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("PG", "RATTAIL", "WUTTA"))}
+        environment = preloaded.environment()
         done = subprocess.run(command, cwd=self.env_dir, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0 or not check, f"{' '.join(command)}: {done.stdout}{done.stderr}"
         return done

@@ -47,6 +47,11 @@ def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]
     return sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
 
 
+def left_by_a_run(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """The same for a run that came as far as the database: but for its line in the history."""
+    return [name for name in difference(before, after) if not name.startswith("env/app/schema-history")]
+
+
 def check(server: Server, vars: Mapping[str, Any] | None = None, *, rc: int = 0, **options: Any) -> Run:
     """A run in check mode. It ends with ``rc``, and nothing is changed by it."""
     before = state(server)

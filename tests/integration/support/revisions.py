@@ -1,0 +1,112 @@
+"""Writing revisions, without Ansible around: what the module does, in the app's environment."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from . import preloaded
+from .places import ROLE
+from .server import Server
+
+_WRITE = """
+import json, os, sys
+# there is a Squawk among the tests' own tools
+os.environ["PATH"] = os.defpath
+sys.path.insert(0, sys.argv[1])
+from rattail_alembic import writing
+from rattail_alembic.look import look
+from rattail_alembic.problem import Refused
+from rattail_alembic.report import result
+from rattail_alembic.request import Request
+
+request, wish, check_mode = json.loads(sys.argv[2])
+seen = look(Request.from_parameters(request))
+answer = {**result(seen), "revision": {}, "left_out": [], "review": {}}
+failure = " ".join(answer["refusals"])
+if not failure:
+    try:
+        writing.write(seen, writing.Wish(**wish), answer, check_mode=check_mode)
+    except Refused as refused:
+        failure = str(refused.problem)
+print(json.dumps({**answer, "failure": failure}))
+"""
+
+
+def write(
+    server: Server, message: str = "change the models", *, check_mode: bool = False, fresh: bool = False, **options: Any
+) -> dict[str, Any]:
+    """The module's result, with the key ``failure``; ``options`` are its parameters. No review unless asked for.
+
+    ``fresh`` is for an app that changes core's own models: what a preloaded process has made of them, it does not see.
+    """
+    wish: dict[str, Any] = {
+        "message": message,
+        "review_dir": str(server.env_dir / "app" / "schema-reviews"),
+        "review": options.pop("review", "false"),
+        **{name: options.pop(name) for name in ("merge", "commit", "branch") if name in options},
+    }
+    request = {
+        "app": server.app,
+        "core": server.core,
+        "env_dir": str(server.env_dir),
+        "config_file": str(server.config),
+        "source_dir": str(server.source_dir),
+        "user": getpass.getuser(),
+        "postgresql_bin_dir": str(server.database.server.binaries),
+        **options,
+    }
+    arguments = [str(ROLE / "module_utils"), json.dumps([request, wish, check_mode])]
+    if server.core == "rattail" and not fresh:
+        done = preloaded.run(server.env_dir, _WRITE, arguments, scratch=server.root / "ansible")
+    else:
+        command = [str(server.python), "-c", _WRITE, *arguments]
+        environment = preloaded.environment()
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def refused(server: Server, *words: str, message: str = "change the models", **options: Any) -> str:
+    """What is said where nothing is written, in check mode and for real."""
+    before = scripts(server)
+    failures = []
+    for check_mode in (True, False):
+        answer = write(server, message, check_mode=check_mode, **options)
+        assert (answer["changed"], scripts(server)) == (False, before), answer
+        failures.append(str(answer["failure"]))
+    assert failures[0] == failures[1]
+    for word in words:
+        assert word in failures[0], failures[0]
+    return failures[0]
+
+
+def scripts(server: Server) -> dict[str, str]:
+    """The revision scripts in the checkout: name → text."""
+    return {path.name: path.read_text() for path in sorted(server.versions.glob("*.py"))}
+
+
+def script(answer: dict[str, Any]) -> str:
+    """The text of the script that was written."""
+    return Path(answer["revision"]["path"]).read_text()
+
+
+def edit(server: Server, file: str, old: str, new: str) -> None:
+    """Replace ``old``, which is there once, in a file of the app's package in the checkout."""
+    path = server.source_dir / server.app / file
+    text = path.read_text()
+    assert text.count(old) == 1, f"{old!r} is in {file} {text.count(old)} times"
+    path.write_text(text.replace(old, new))
+
+
+def add_model(server: Server, text: str, name: str = "more") -> None:
+    """A module of models more in the checkout, with ``sa``, ``orm`` and ``model`` at hand."""
+    models = server.source_dir / server.app / "db" / "model"
+    head = "import sqlalchemy as sa\nfrom sqlalchemy import orm\nfrom sqlalchemy.dialects import postgresql\n"
+    (models / f"{name}.py").write_text(f"{head}from rattail.db import model\n\n\n{text}")
+    with (models / "__init__.py").open("a") as file:
+        file.write(f"from .{name} import *\n")

@@ -1,0 +1,153 @@
+"""Version rows for databases that were migrated by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.repository import Repository
+from support.runs import Run
+from support.server import HOST, Server
+from support.states import difference, settled, state
+from support.upgrades import baseline
+
+CORE_HEAD = "c2ef84c99c93"
+POSER_FIRST = "a010a6c92761"
+POSER_HEAD = "b084beb32f02"
+
+
+def run(server: Server, revisions: list[str], *, check: bool = False, **more: Any) -> Run:
+    variables = {"rattail_schema_ext_baseline_revision": revisions}
+    return server.run_role({**variables, **more}, playbook="baseline", check=check, diff=check)
+
+
+@pytest.mark.parametrize("revisions", [["heads"], [CORE_HEAD, POSER_HEAD]])
+def test_rows_are_written_for_what_is_there(deployed: Server, revisions: list[str]) -> None:
+    deployed.sql("delete from alembic_version")
+    before = state(deployed)
+    promised = run(deployed, revisions, check=True)
+    assert (promised.rc, promised.recaps[HOST].changed) == (0, 1), promised.output
+    assert difference(before, state(deployed)) == []
+    assert f"+{POSER_HEAD}" in promised.output
+    done = run(deployed, revisions)
+    assert (done.rc, done.recaps[HOST].changed) == (0, 1), done.output
+    assert done.result["stamped"] == sorted([CORE_HEAD, POSER_HEAD])
+    assert deployed.database.heads() == deployed.current() == {CORE_HEAD, POSER_HEAD}
+    settled(deployed)
+
+
+def test_a_branch_whose_tables_were_made_by_hand_gets_its_row(deployed: Server) -> None:
+    deployed.sql("delete from alembic_version where version_num = %s", POSER_HEAD)
+    # what an upgrade would need is not asked for: a baseline makes no backup
+    upgrades: dict[str, Any] = {
+        "rattail_schema_ext_backup": "full",
+        "rattail_schema_ext_postgresql_bin_dir": "/nowhere",
+    }
+    done = run(deployed, [POSER_HEAD], **upgrades)
+    assert (done.rc, done.result["stamped"]) == (0, [POSER_HEAD]), done.output
+    settled(deployed)
+
+
+@pytest.mark.parametrize("missing", [POSER_HEAD, CORE_HEAD])
+def test_heads_completes_what_is_stamped_in_part(deployed: Server, missing: str) -> None:
+    deployed.sql("delete from alembic_version where version_num = %s", missing)
+    before = state(deployed)
+    promised = run(deployed, ["heads"], check=True)
+    assert (promised.rc, promised.result["stamped"]) == (0, [missing]), promised.output
+    assert difference(before, state(deployed)) == []
+    done = run(deployed, ["heads"])
+    assert (done.rc, done.recaps[HOST].changed, done.result["stamped"]) == (0, 1, [missing]), done.output
+    assert deployed.database.heads() == deployed.current() == {CORE_HEAD, POSER_HEAD}
+    for check in (True, False):
+        again = run(deployed, ["heads"], check=check)
+        assert (again.rc, again.recaps[HOST].changed, again.result["stamped"]) == (0, 0, []), again.output
+    settled(deployed)
+
+
+def test_of_each_branch_that_it_completes_it_wants_the_same_evidence(deployed: Server) -> None:
+    deployed.sql("delete from alembic_version where version_num = %s", POSER_HEAD)
+    deployed.sql("drop table poser_widget")
+    refuse(deployed, ["heads"], "lacks tables", "poser_widget")
+
+
+def test_a_row_that_contradicts_it_is_not_overwritten(deployed: Server) -> None:
+    deployed.sql("update alembic_version set version_num = %s where version_num = %s", POSER_FIRST, POSER_HEAD)
+    refuse(deployed, ["heads"], f"{POSER_HEAD} is pending", "for the main entry point")
+    deployed.sql("update alembic_version set version_num = 'feedfacecafe' where version_num = %s", POSER_FIRST)
+    refuse(deployed, ["heads"], "feedfacecafe")
+
+
+def refuse(server: Server, revisions: list[str], *words: str) -> None:
+    before = state(server)
+    for check in (True, False):
+        done = run(server, revisions, check=check)
+        assert done.rc == 2, done.output
+        for word in words:
+            assert word in done.message, done.message
+    assert difference(before, state(server)) == []
+
+
+def test_without_the_tables_nothing_is_stamped(deployed: Server) -> None:
+    deployed.sql("delete from alembic_version")
+    deployed.sql("drop table poser_product")
+    refuse(deployed, ["heads"], "lacks tables", "poser_product")
+
+
+def test_what_is_there_of_a_later_revision_is_asked_about(deployed: Server) -> None:
+    deployed.sql("delete from alembic_version")
+    refuse(deployed, [CORE_HEAD], "poser_product", POSER_FIRST)
+
+
+HIDDEN = """
+meta = sa.MetaData()
+sa.Table("poser_" + bytes.fromhex("637261746573").decode(), meta, sa.Column("id", sa.Integer))
+meta.create_all(op.get_bind())
+"""
+
+
+def test_a_branch_of_which_no_table_can_be_told_has_no_evidence_in_another_s(
+    make_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    repository = Repository.of_poser(tmp_path / "poser.git")
+    repository.commit({str(file.relative_to(repository.path)): None for file in repository.versions.glob("*.py")})
+    new = repository.add_revision("crates", upgrade=HIDDEN)
+    server = make_server(content="core", repository=repository)
+    server.deploy()
+    server.sql("delete from alembic_version")
+    answer = baseline(server, "heads")
+    assert f"Not one table can be told that {new} of poser.db:alembic/versions make" in answer["failure"], answer
+    assert (answer["changed"], server.database.heads()) == (False, set())
+    answer = baseline(server, CORE_HEAD)
+    assert (answer["failure"], answer["stamped"], server.database.heads()) == ("", [CORE_HEAD], {CORE_HEAD})
+
+
+def test_a_table_in_a_schema_of_its_own_is_looked_for_there(deployed: Server) -> None:
+    table = 'op.create_table("bin", sa.Column("id", sa.Integer), schema="poser_store")'
+    new = deployed.repository.add_revision("bins", upgrade=table)
+    deployed.git("pull", "--quiet")
+    deployed.sql("delete from alembic_version; create table bin (id integer)")
+    answer = baseline(deployed, "heads")
+    assert "lacks tables" in answer["failure"] and "poser_store.bin" in answer["failure"], answer["failure"]
+    deployed.sql("create schema poser_store; create table poser_store.bin (id integer)")
+    assert f"has poser_store.bin, which revision {new}" in baseline(deployed, CORE_HEAD, POSER_HEAD)["failure"]
+    answer = baseline(deployed, "heads")
+    assert (answer["failure"], answer["warnings"]) == ("", [])
+    assert deployed.database.heads() == {CORE_HEAD, new}
+
+
+def test_what_no_table_tells_of_is_warned_about(deployed: Server) -> None:
+    new = deployed.repository.add_revision("color", upgrade_sql="alter table poser_widget add color text")
+    deployed.git("pull", "--quiet")
+    deployed.sql("delete from alembic_version")
+    answer = baseline(deployed, "heads")
+    assert (answer["failure"], answer["stamped"]) == ("", sorted([CORE_HEAD, new]))
+    [warning] = answer["warnings"]
+    assert f"do not show that all of {new} was applied" in warning
+
+
+def test_what_is_applied_or_unknown_is_refused(deployed: Server) -> None:
+    refuse(deployed, [POSER_HEAD], f"has {POSER_HEAD}")
+    deployed.sql("delete from alembic_version")
+    refuse(deployed, ["feedfacecafe"], "no revision that the code knows", POSER_HEAD)

@@ -1,0 +1,295 @@
+"""Apps of every layout: of Rattail's own generator, with an env.py of their own, grown from core, on WuttJamaican."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rattail.db
+from support.places import POSER
+from support.repository import Repository, git
+from support.revisions import add_model, edit, script, scripts, write
+from support.server import HOST, Server
+from support.states import settled
+
+CORE = Path(rattail.db.__file__).parent / "alembic"
+GADGET = """
+class PoserGadget(model.Base):
+    __tablename__ = 'poser_gadget'
+    uuid = model.uuid_column()
+    name = sa.Column(sa.String(length=50), nullable=False)
+"""
+NAME = "    name = sa.Column(sa.String(length=50), nullable=False)\n"
+
+
+def revise(server: Server, message: str, **vars: object) -> dict[str, object]:
+    run = server.run_role({"rattail_schema_ext_revision_message": message, **vars}, playbook="revision")
+    assert run.rc == 0, run.output
+    return dict(run.result)
+
+
+def introduce(server: Server) -> None:
+    """Tell git who commits in the checkout."""
+    server.git("config", "user.name", "Poser")
+    server.git("config", "user.email", "poser@localhost")
+
+
+def generated(path: Path) -> Repository:
+    """An app as Rattail's own project generator writes it, and what today's Rattail wants of it besides."""
+    from rattail.config import make_config
+    from rattail.projects.handler import ProjectHandler
+
+    wishes = {"extends_config": True, "has_cli": True, "extends_db": True, "has_model": True, "has_db": True}
+    others = ["has_web", "has_web_api", "has_datasync", "uses_fabric"]
+    others += ["integrates_catapult", "integrates_corepos", "integrates_locsms"]
+    names = {"name": "Poser", "pkg_name": "poser", "pypi_name": "Poser", "organization": "Posers"}
+    handler = ProjectHandler(make_config([], usedb=False, versioning=False))
+    handler.generate_project("rattail", output=str(path), context={**names, **wishes, **dict.fromkeys(others, False)})
+    project = path / "pyproject.toml"
+    text = project.read_text()
+    # the group that Rattail reads since it stands on WuttJamaican; and the driver that is in the environment
+    assert text.count('"rattail.config.extensions"') == 1 and text.count('"psycopg2"') == 1
+    text = text.replace('"rattail.config.extensions"', '"wutta.config.extensions"')
+    project.write_text(text.replace('"psycopg2"', '"psycopg2-binary"'))
+    repository = Repository(path)
+    repository.git("init", "--quiet", "--initial-branch=main")
+    repository.git("add", "--all")
+    repository.git("commit", "--quiet", "--message", "Start the app")
+    return repository
+
+
+def test_an_app_of_rattail_s_generator_from_the_first_table_to_the_second_release(
+    make_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    repository = generated(tmp_path / "generated")
+    server = make_server(repository=repository)
+    assert server.run_role().rc == 0
+    settled(server)
+    # the developer's work is done where the app runs
+    introduce(server)
+    lies = {"rattail_schema_ext_source_repo": "", "rattail_schema_ext_source_version": None}
+    add_model(server, GADGET)
+    first = revise(server, "initial Poser tables", rattail_schema_ext_revision_commit=True)
+    [written] = [each for each in scripts(server).values() if "initial Poser tables" in each]
+    assert set(re.findall(r"op\.[a-z]{2}\w+\('(\w+)'", written)) == {"poser_gadget"}
+    # the generator's own first revision began the branch
+    assert re.search(r"^down_revision = '\w+'$", written, re.M) and "branch_labels = None" in written
+    revision = first["revision"]
+    assert isinstance(revision, dict)
+    assert server.git("log", "-1", "--format=%s") == "initial Poser tables"
+    assert server.git("branch", "--show-current") == revision["commit_branch"] == f"revision-{revision['revision']}"
+    assert server.git("show", "--name-only", "--format=", "HEAD") == str(
+        Path(revision["path"]).relative_to(server.source_dir)
+    )
+    applied = server.run_role(lies)
+    assert applied.rc == 0, applied.output
+    assert [each["revision"] for each in applied.result["applied"]] == [revision["revision"]]
+    assert server.database.tables("poser%") == ["poser_gadget"]
+
+    # to the repository, and deployed from there
+    server.git("add", "--all")
+    server.git("commit", "--quiet", "--message", "Add gadgets")
+    server.git("push", "--quiet", "origin", "HEAD:refs/heads/gadgets")
+    repository.git("merge", "--quiet", "gadgets")
+    deployed = server.run_role()
+    assert (deployed.rc, deployed.result["state"], deployed.result["applied"]) == (0, "current", []), deployed.output
+    settled(server)
+
+    edit(server, "db/model/more.py", NAME, f"{NAME}    colour = sa.Column(sa.String(length=20))\n")
+    second = revise(server, "add gadget colour")
+    assert isinstance(second["revision"], dict)
+    assert second["revision"]["down_revision"] == [revision["revision"]]
+    applied = server.run_role(lies)
+    assert [each["revision"] for each in applied.result["applied"]] == [second["revision"]["revision"]]
+    before = scripts(server)
+    third = revise(server, "anything else")
+    assert (third["revision"], third["changed"], scripts(server)) == ({}, False, before)
+    assert (
+        server.current()
+        == server.database.heads()
+        == {line.split()[0] for line in server.alembic("heads").stdout.splitlines()}
+    )
+
+
+def test_an_app_with_an_env_py_of_its_own(deployed: Server) -> None:
+    own = deployed.versions.parent
+    for name in ("env.py", "script.py.mako"):
+        shutil.copy(CORE / name, own / name)
+    section = deployed.alembic_section().replace("script_location = rattail", "script_location = poser")
+    deployed.write_config(alembic=section)
+    add_model(deployed, GADGET)
+    answer = write(deployed)
+    assert (answer["failure"], answer["revision"]["down_revision"]) == ("", ["b084beb32f02"])
+    # its own template is its own affair
+    assert "import rattail.db.types" in script(answer)
+
+
+@pytest.mark.parametrize("where", ["at core's head", "further down"])
+def test_an_app_whose_branch_grew_from_core(make_server: Callable[..., Server], where: str) -> None:
+    server = make_server()
+    grown_from = "c2ef84c99c93"
+    if where == "further down":
+        grown_from = history()[5]
+    for path in server.repository.versions.glob("*.py"):
+        path.unlink()
+    server.repository.commit({"poser/db/model/__init__.py": "from rattail.db.model import *\n"}, "Begin anew")
+    grown = server.repository.add_revision("grow", down_revision=grown_from, upgrade_sql="create table poser_old ()")
+    server.deploy()
+    server.alembic("upgrade", "heads")
+    add_model(server, GADGET + "\n\nold = sa.Table('poser_old', model.Base.metadata)\n")
+    answer = write(server, "add gadgets")
+    assert answer["failure"] == ""
+    assert answer["revision"]["down_revision"] == [grown]
+    assert Path(answer["revision"]["path"]).parent == server.versions
+    assert set(re.findall(r"op\.[a-z]{2}\w+\('(\w+)'", script(answer))) == {"poser_gadget"}
+    server.alembic("upgrade", "heads")
+    assert server.database.tables("poser_gadget") == ["poser_gadget"]
+
+
+def history() -> list[str]:
+    """Core's revisions, newest first."""
+    names = {}
+    for path in (CORE / "versions").glob("*.py"):
+        text = path.read_text()
+        down = re.search(r"^down_revision = u?'(\w+)'", text, re.M)
+        names[re.search(r"^revision = u?'(\w+)'", text, re.M)[1]] = down[1] if down else ""  # type: ignore[index]
+    found = ["c2ef84c99c93"]
+    while names[found[-1]]:
+        found.append(names[found[-1]])
+    return found
+
+
+WUTTA = {
+    "config.py": """
+from wuttjamaican.conf import WuttaConfigExtension
+
+
+class PoserConfig(WuttaConfigExtension):
+    key = 'poser'
+
+    def configure(self, config):
+        config.setdefault('wutta.model_spec', 'poser.db.model')
+""",
+    "db/model/__init__.py": """
+from wuttjamaican.db.model import *
+from .gadgets import PoserGadget
+""",
+    "db/model/gadgets.py": """
+import sqlalchemy as sa
+from wuttjamaican.db import model
+
+
+class PoserGadget(model.Base):
+    __tablename__ = 'poser_gadget'
+    uuid = model.uuid_column()
+    person_uuid = model.uuid_fk_column('person.uuid', nullable=True)
+    size = sa.Column(sa.Enum('small', 'big', name='poser_size'))
+    name = sa.Column(sa.String(length=50), nullable=False)
+""",
+}
+
+
+def test_an_app_on_wuttjamaican(make_server: Callable[..., Server], tmp_path: Path) -> None:
+    source = tmp_path / "wutta"
+    shutil.copytree(POSER, source, ignore=shutil.ignore_patterns("__pycache__", "versions", "*.egg-info", "model"))
+    (source / "poser" / "db" / "model").mkdir()
+    for name, text in WUTTA.items():
+        (source / "poser" / name).write_text(text)
+    project = source / "pyproject.toml"
+    project.write_text(project.read_text().replace("rattail[db]", "WuttJamaican[db]"))
+    git(source, "init", "--quiet", "--initial-branch=main")
+    git(source, "add", "--all")
+    git(source, "commit", "--quiet", "--message", "Start the app")
+    server = make_server(core="wutta", content="wutta", repository=Repository(source))
+    run = server.run_role()
+    assert run.rc == 0, run.output
+    answer = write(server, "initial Poser tables")
+    assert answer["failure"] == ""
+    text = script(answer)
+    assert "branch_labels: Union[str, Sequence[str], None] = ('poser',)" in text
+    assert set(re.findall(r"op\.create_table\('(\w+)'", text)) == {"poser_gadget"}
+    assert "import wuttjamaican.db.util" in text and text.count("poser_size") >= 2
+    [needed] = answer["revision"]["depends_on"]
+    assert needed["reason"].startswith("poser_gadget has a foreign key to person")
+    before = server.database.tables()
+    server.alembic("upgrade", "heads")
+    assert set(server.database.tables()) - set(before) == {"poser_gadget"}
+    # there and back again, by hand
+    server.alembic("downgrade", "poser@base")
+    assert server.database.tables() == before
+    server.alembic("upgrade", "heads")
+    assert write(server, "more")["revision"] == {}
+
+
+def test_the_script_is_fetched_to_the_machine_that_ansible_runs_on(deployed: Server, tmp_path: Path) -> None:
+    add_model(deployed, GADGET)
+    wishes = {"rattail_schema_ext_revision_review": False, "rattail_schema_ext_revision_fetch_to": str(tmp_path / "to")}
+    run = deployed.run_role({"rattail_schema_ext_revision_message": "gadgets", **wishes}, playbook="revision")
+    assert (run.rc, run.recaps[HOST].failed) == (0, 0), run.output
+    path = Path(run.result["revision"]["path"])
+    assert (tmp_path / "to" / path.name).read_text() == path.read_text()
+    assert run.result["review"]["result"] == "skipped"
+
+
+# git commands in the checkout, parameters, and what is said
+UNCOMMITTABLE: dict[str, tuple[list[list[str]], dict[str, Any], str]] = {
+    "something is staged": ([["add", "--all"]], {}, "has changes in its index already"),
+    "the branch is another one": ([["branch", "work"]], {"branch": "work"}, "has a branch work, and is not on it"),
+    "git knows nobody": (
+        [["config", "--unset", "user.email"], ["config", "user.useConfigOnly", "true"]],
+        {},
+        "git does not know who commits in ",
+    ),
+    "no branch can be named so": ([], {"branch": "bad..name"}, "git takes no branch named 'bad..name'"),
+    "git ignores it": ([["config", "core.excludesFile", "ignored"]], {}, "git ignores what is in "),
+}
+
+
+@pytest.mark.parametrize("case", UNCOMMITTABLE)
+def test_what_cannot_be_committed_is_not_written(deployed: Server, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL", "EMAIL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    introduce(deployed)
+    commands, options, words = UNCOMMITTABLE[case]
+    add_model(deployed, GADGET)
+    (deployed.source_dir / "ignored").write_text("versions/\n")
+    for command in commands:
+        deployed.git(*command)
+    before = scripts(deployed)
+    answer = write(deployed, commit=True, **options)
+    assert words in answer["failure"] and scripts(deployed) == before
+
+
+def test_what_a_hook_did_not_let_through_is_committed_by_the_next_run(deployed: Server) -> None:
+    introduce(deployed)
+    add_model(deployed, GADGET)
+    hook = deployed.source_dir / ".git" / "hooks" / "pre-commit"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\necho 'error: not on a Friday' >&2\nexit 1\n")
+    hook.chmod(0o755)
+    answer = write(deployed, commit=True)
+    path = Path(answer["revision"]["path"])
+    assert f"{path} is written, but git did not commit it: not on a Friday." in answer["failure"]
+    # the file is there, and everything else is as it was
+    assert path.exists() and deployed.git("branch", "--format=%(refname:short)") == "main"
+    assert deployed.git("diff", "--cached", "--name-only") == ""
+
+    hook.unlink()
+    promised = write(deployed, commit=True, check_mode=True)
+    assert (promised["failure"], promised["changed"]) == ("", True)
+    assert deployed.git("branch", "--show-current") == "main"
+    answer = write(deployed, commit=True)
+    assert (answer["failure"], answer["changed"]) == ("", True)
+    branch = f"revision-{answer['revision']['revision']}"
+    assert deployed.git("branch", "--show-current") == answer["revision"]["commit_branch"] == branch
+    assert deployed.git("show", "--name-only", "--format=%s", "HEAD").split() == [
+        *["change", "the", "models"],
+        str(path.relative_to(deployed.source_dir)),
+    ]
+    again = write(deployed, commit=True)
+    assert (again["failure"], again["changed"], "commit" in again["revision"]) == ("", False, False)
