@@ -4,8 +4,10 @@
 PYTHON ?= python3
 # how many tests run at once
 JOBS ?= auto
+# how often each two are measured side by side
+PAIRS ?= 7
 
-.PHONY: help demo clean-demo test check lint unit integration molecule clean
+.PHONY: help demo clean-demo test check lint unit integration molecule bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | while IFS="$$(printf '\t')" read -r target does; do \
@@ -28,11 +30,14 @@ unit: .venv/.made-dev ## tests of single functions
 	@.venv/bin/pytest -n $(JOBS) tests/unit
 
 integration: .venv/.made-dev ## tests against a real PostgreSQL and the real Rattail
-	@.venv/bin/pytest -n $(JOBS) tests/integration
+	@.venv/bin/pytest -n $(JOBS) --dist worksteal tests/integration
 
 molecule: .venv/.made-dev ## whole servers in containers; sets Podman up where it is missing
 	@scripts/podman-setup
 	@scripts/molecule-all
+
+bench: .venv/.made-dev ## what the role costs beside what it replaces, as a table of ratios
+	@.venv/bin/python bench --pairs $(PAIRS)
 
 clean: clean-demo ## remove the demo, .venv/ and .cache/
 	@$(PYTHON) scripts/embedded_postgres.py remove .cache/postgres

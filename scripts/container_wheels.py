@@ -4,8 +4,9 @@
     container_wheels.py IMAGE
 
 Runs pip once, inside IMAGE, with this machine's own pip settings: index, find-links, proxy, certificates.
-The scenarios then install from the directory alone. Does nothing where the wheels belong to this image and
-these requirements already.
+The scenarios then install from the directory alone, and environment.tar in it is Rattail's environment,
+installed already: pip takes half a minute for it on each of their servers. Does nothing where the wheels
+belong to this image and these requirements already.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from urllib.parse import unquote, urlsplit
 PROJECT = Path(__file__).resolve().parent.parent
 WHEELS = PROJECT / ".cache" / "wheels"
 LOG = PROJECT / ".cache" / "container_wheels.log"
+ENVIRONMENT_DIR = "/srv/envs/poser"
 # Rattail itself, and what pip fetches for an isolated build of an app, editable or not.
 REQUIREMENTS = [PROJECT / "requirements-rattail.txt", PROJECT / "requirements-build.txt"]
 
@@ -73,7 +75,8 @@ def main() -> None:
     image = sys.argv[1]
     inspect = ["podman", "image", "inspect", "--format", "{{ .Id }}", image]
     recipe = subprocess.run(inspect, capture_output=True, text=True, check=True).stdout
-    wanted = hashlib.sha256("\n".join([recipe, *map(Path.read_text, REQUIREMENTS)]).encode()).hexdigest()
+    texts = map(Path.read_text, [*REQUIREMENTS, Path(__file__)])
+    wanted = hashlib.sha256("\n".join([recipe, *texts]).encode()).hexdigest()
     stamp = WHEELS / ".complete"
     if stamp.exists() and stamp.read_text() == wanted:
         return
@@ -101,6 +104,13 @@ def main() -> None:
     pip = "/tmp/env/bin/pip wheel --use-pep517 --disable-pip-version-check --no-cache-dir --wheel-dir /wheels"
     # One call each: two files may pin the same package to different versions.
     calls = [f"{pip} --requirement /wheels/{path.name}" for path in REQUIREMENTS]
+    # An environment knows its own path, so it is made where the scenarios' servers have it.
+    installed = "--no-index --find-links=/wheels --requirement=/wheels/requirements-rattail.txt"
+    calls += [
+        f"python3 -m venv {ENVIRONMENT_DIR}",
+        f"{ENVIRONMENT_DIR}/bin/pip install --disable-pip-version-check {installed}",
+        f"tar --create --file=/wheels/environment.tar --directory={ENVIRONMENT_DIR} .",
+    ]
     command += ["; ".join(["python3 -m venv /tmp/env", *calls])]
     with LOG.open("w") as log:
         status = subprocess.run(command, check=False, stdout=log, stderr=subprocess.STDOUT).returncode

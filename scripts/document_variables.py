@@ -22,12 +22,23 @@ BEGIN, END = "<!-- variables -->", "<!-- /variables -->"
 
 
 def table() -> str:
-    """The variables of the entry point ``main`` as a Markdown table."""
-    specs = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))
-    rows = ["| name | type | default | meaning |", "|---|---|---|---|"]
-    for name, spec in specs["argument_specs"]["main"]["options"].items():
-        rows.append(f"| `{name}` | {spec['type']} | {_default(spec)} | {_markdown(spec['description'])} |")
-    return "\n".join(rows)
+    """The variables of the entry point ``main`` as a Markdown table, and those that single other ones have besides."""
+    specs = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))["argument_specs"]
+    common = specs["main"]["options"]
+    parts = _table(common)
+    for entry_point, spec in specs.items():
+        own = {name: option for name, option in spec["options"].items() if name not in common}
+        if own:
+            parts += ["", f"Of the entry point `{entry_point}`:", "", *_table(own)]
+    return "\n".join(parts)
+
+
+def _table(options: dict[str, dict[str, Any]]) -> list[str]:
+    rows = [
+        f"| `{name}` | {option['type']} | {_default(option)} | {_markdown(option['description'])} |"
+        for name, option in options.items()
+    ]
+    return ["| name | type | default | meaning |", "|---|---|---|---|", *rows]
 
 
 def _default(spec: dict[str, Any]) -> str:
