@@ -308,8 +308,10 @@ def test_killed_at_ten_moments_of_a_long_upgrade_the_next_run_converges_and_the_
 
 def kill_controller(process: subprocess.Popen[bytes]) -> None:
     """End Ansible at once, its workers with it; to the module on the host that is a connection that was lost."""
-    everyone = psutil.Process(process.pid)
-    for each in [everyone, *everyone.children(recursive=True)]:
+    everyone: list[psutil.Process] = []
+    with suppress(psutil.NoSuchProcess):
+        everyone = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    for each in everyone:
         with suppress(psutil.NoSuchProcess):
             if any("ansible-playbook" in word for word in each.cmdline()):
                 each.kill()

@@ -101,7 +101,7 @@ def test_the_password_is_nowhere_whatever_happens(server: Server) -> None:
         runs["status"] = server.run_role(playbook="status", **verbose)
         revert = {"rattail_schema_ext_revert_to": POSER_FIRST, "rattail_schema_ext_revert_confirm": "no"}
         runs["revert refused"] = server.run_role(revert, playbook="revert", **verbose)
-        baseline = {"rattail_schema_ext_baseline_revision": ["heads"]}
+        baseline = {"rattail_schema_ext_baseline_revision": [POSER_FIRST]}
         runs["baseline refused"] = server.run_role(baseline, playbook="baseline", **verbose)
         add(server, "violation", upgrade_sql="alter table product add column poser_price numeric")
         runs["violation"] = server.run_role(**verbose)
