@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import rattail_schema_ext as filters
+import rattail_schema_ext_result as role_result
 
 LOOK: dict[str, Any] = {
     "state": "behind",
@@ -24,7 +24,7 @@ def applied(*, branch: str = "poser", name: str = "b", seconds: float | None = 0
 
 
 def summary(upgrade: dict[str, Any], again: dict[str, Any] = AGAIN) -> list[str]:
-    lines: list[str] = filters.result(LOOK, upgrade, again)["summary"]
+    lines: list[str] = role_result.result(LOOK, upgrade, again)["summary"]
     return lines
 
 
@@ -42,7 +42,7 @@ def test_what_was_done_follows_the_state() -> None:
         "warnings": ["Revision b wrote rows.", "The file was edited."],
     }
     look = {**LOOK, "warnings": ["The file was edited."]}
-    assert filters.result(look, upgrade, AGAIN)["summary"] == [
+    assert role_result.result(look, upgrade, AGAIN)["summary"] == [
         "poser on store: current",
         "  applied: rattail a add crates (0.13 s)",
         "  applied: poser b add crates (0.13 s)",

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import rattail_schema_ext as filters
+import rattail_schema_ext_mistakes as role_mistakes
 import yaml
 
 from conftest import ROLE, ROOT
@@ -121,7 +122,7 @@ def test_readmes_are_in_step() -> None:
 
 
 def mistakes(*names: str, app: str = "poser", repo: str = "", option: str = "") -> str:
-    return " ".join(filters.mistakes(names, str(ROLE), app, repo, option))
+    return " ".join(role_mistakes.mistakes(names, str(ROLE), app, repo, option))
 
 
 def test_known_names_are_no_mistakes() -> None:

@@ -90,10 +90,13 @@ def rewritten(before: Catalog, after: Catalog, others: tuple[Catalog, Catalog] |
     """
     names = _Names(after.rows)
     found = []
-    for key in sorted(before.rows.keys() & after.rows.keys()):
+    moved = [
+        key
+        for key, row in after.rows.items()
+        if key in before.rows and row.filenode != before.rows[key].filenode and row.kind != "index"
+    ]
+    for key in sorted(moved):
         row = after.rows[key]
-        if row.filenode == before.rows[key].filenode or row.kind == "index":
-            continue
         then, now = (look.rows.get(key) for look in others) if others else (None, None)
         if then and now and then.filenode != now.filenode == row.filenode:
             continue

@@ -320,9 +320,9 @@ class Guard:
         now = self._catalog = catalog.snapshot(cursor)
         prefixes = job.prefixes[revision]
         changes = difference(before, now)
-        elsewhere = None
-        replaced = rules.data_report([], rewritten(before, now), prefixes)
-        if (replaced or rules.violations(revision, changes, prefixes)) and job.catalog is not None and not self._left:
+        replaced = rewritten(before, now)
+        suspect = rules.violations(revision, changes, prefixes) or rules.data_report([], replaced, prefixes)
+        if suspect and job.catalog is not None and not self._left:
             # What another session sees as well was committed by one.
             elsewhere = (job.catalog, self._seen_elsewhere())
             ours, others = made_by_others(changes, now, *elsewhere)
@@ -330,13 +330,11 @@ class Guard:
             if others:
                 names = [change.identity for change in others]
                 self._report({"event": "others", "revision": revision, "objects": names, "beside": beside})
-            if beside:
-                # Nobody can say which of them it was.
-                elsewhere = None
-            else:
-                changes = ours
+            # Nobody can say which of them it was.
+            if not beside:
+                changes, replaced = ours, rewritten(before, now, elsewhere)
         found = rules.violations(revision, changes, prefixes)
-        data = self._data(cursor, before, now, prefixes, elsewhere)
+        data = rules.data_report(self._tally.total(cursor), replaced, prefixes)
         if data:
             self._report({"event": "data", "tables": [{"revision": revision, **entry} for entry in data]})
         if found:
@@ -352,17 +350,6 @@ class Guard:
                 return catalog.snapshot(cursor)
         finally:
             connection.close()
-
-    def _data(
-        self,
-        cursor: Any,
-        before: Catalog,
-        now: Catalog,
-        prefixes: rules.Prefixes,
-        elsewhere: tuple[Catalog, Catalog] | None,
-    ) -> list[dict[str, Any]]:
-        """The rows of others' tables that were written since the revision began."""
-        return rules.data_report(self._tally.total(cursor), rewritten(before, now, elsewhere), prefixes)
 
 
 def _is_pooled(connection: Any) -> bool:
