@@ -67,7 +67,7 @@ def test_by_the_role_nothing_is_touched(deployed: Server) -> None:
 def models_are_broken(server: Server) -> tuple[str, ...]:
     add_model(server, "import nonsense_of_ours\n")
     said = "cannot be run: ModuleNotFoundError: No module named 'nonsense_of_ours' (in "
-    return (said, f"{server.source_dir}/poser/db/model/more.py, line 7)")
+    return (said, f"{server.source_dir}/poser/db/model/more.py, line 7)", f"bin/alembic -c {server.config} current")
 
 
 def a_table_has_no_prefix(server: Server) -> tuple[str, ...]:

@@ -84,6 +84,15 @@ def modified(server: Server) -> str:
     return "uncommitted changes: README.md"
 
 
+def compiled(server: Server) -> str:
+    """As an app of Rattail's generator has them under version control, whose .gitignore is silent on them."""
+    cache = "poser/__pycache__/prices.cpython-311.pyc"
+    server.repository.commit({".gitignore": "*.egg-info/\n", cache: "compiled"}, "Add everything")
+    server.git("pull", "--quiet")
+    (server.source_dir / cache).write_text("compiled anew")
+    return "take them out of the repository"
+
+
 def deleted(server: Server) -> str:
     shutil.rmtree(server.versions)
     return "b084beb32f02_add_widgets.py"
@@ -137,6 +146,7 @@ def foreign_directory(server: Server) -> str:
     "hinder",
     [
         modified,
+        compiled,
         deleted,
         staged,
         unknown_revision,

@@ -32,7 +32,7 @@ def version_table(config_file: str, options: Mapping[str, str]) -> tuple[tuple[s
 
         run_env(alembic_config(config_file, options), steps, dont_mutate=True)
 
-    said = answer(in_child(work), "rows", "The app's env.py")
+    said = answer(in_child(work), "rows", "The app's env.py", config_file)
     return tuple(sorted(said["rows"])), said["table"]
 
 
@@ -63,7 +63,7 @@ def revisions(
         ]
         report({"event": "revisions", "revisions": found})
 
-    found: list[dict[str, Any]] = answer(in_child(work), "revisions", "A revision file")["revisions"]
+    found: list[dict[str, Any]] = answer(in_child(work), "revisions", "A revision file", config_file)["revisions"]
     for each in found:
         path = os.path.realpath(each["path"])
         each["location"] = next(
@@ -98,7 +98,7 @@ def database_url(config_file: str, core: Core) -> str:
         }
         report({"event": "url", "url": engine.url.set(**login).render_as_string(hide_password=False)})
 
-    url: str = answer(in_child(work), "url", "The app's configuration")["url"]
+    url: str = answer(in_child(work), "url", "The app's configuration", config_file)["url"]
     return url
 
 
@@ -111,7 +111,7 @@ def _where(error: Event) -> str:
     return f" (in {own[-1][0]}, line {own[-1][1]})" if own else ""
 
 
-def answer(outcome: Outcome, name: str, what: str) -> Event:
+def answer(outcome: Outcome, name: str, what: str, config_file: str) -> Event:
     """The event ``name`` of a child that was asked for it.
 
     :param what: what the child ran, to begin a sentence with.
@@ -125,5 +125,5 @@ def answer(outcome: Outcome, name: str, what: str) -> Event:
     raise Refused(
         "app_failed",
         f"{what} cannot be run: {words.rstrip('.')}.",
-        "Run bin/alembic -c CONFIG current by hand in the environment to see it whole.",
+        f"Run bin/alembic -c {config_file} current by hand in the environment to see it whole.",
     )

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -94,12 +94,7 @@ def _look_at_source(seen: Observation, stack: ExitStack) -> None:
         return
     seen.checkout = source.look_at(request.source_dir)
     if seen.checkout.modified:
-        names = ", ".join(seen.checkout.modified[:5])
-        raise Refused(
-            "source_modified",
-            f"The checkout {request.source_dir} has uncommitted changes: {names}.",
-            f"Commit and push them, or drop them (git -C {request.source_dir} stash), then run again.",
-        )
+        raise _uncommitted(request.source_dir, seen.checkout.modified)
     target = source.wanted(repository, seen.checkout)
     if target.differs_from(seen.checkout):
         seen.commits = stack.enter_context(source.Commits(repository, seen.checkout))
@@ -108,6 +103,21 @@ def _look_at_source(seen: Observation, stack: ExitStack) -> None:
         seen.commits.refuse_overwriting(target)
         seen.moved_tags = seen.commits.moved_tags()
     seen.wanted = target
+
+
+def _uncommitted(source_dir: str, names: Sequence[str]) -> Refused:
+    remedy = f"Commit and push them, or drop them (git -C {source_dir} stash), then run again."
+    if all(name.endswith(".pyc") for name in names):
+        # The .gitignore of Rattail's own project generator does not leave them out.
+        remedy = (
+            "Python compiles these anew: take them out of the repository (git rm --cached) and name __pycache__/ in"
+            f" .gitignore, drop the changes (git -C {source_dir} stash), then run again."
+        )
+    return Refused(
+        "source_modified",
+        f"The checkout {source_dir} has uncommitted changes: {', '.join(names[:5])}.",
+        remedy,
+    )
 
 
 def _look_at_config(seen: Observation) -> None:

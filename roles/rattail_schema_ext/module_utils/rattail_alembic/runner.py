@@ -260,7 +260,7 @@ def stamp(config_file: str, rows: Sequence[str], target: Target, direct: Target 
     outcome = in_child(work)
     if outcome.error is not None or outcome.ending:
         outcome.events.clear()
-    answer(outcome, "stamped", "The app's env.py")
+    answer(outcome, "stamped", "The app's env.py", config_file)
 
 
 def draft(wanted: Draft) -> Drafted:
@@ -315,7 +315,7 @@ def draft(wanted: Draft) -> Drafted:
 
     outcome = in_child(work)
     _raise_refused(outcome)
-    said = answer(outcome, "drafted", "The app's env.py")
+    said = answer(outcome, "drafted", "The app's env.py", wanted.config_file)
     return Drafted(
         revision=said.get("revision", ""),
         path=said.get("path", ""),
@@ -348,7 +348,7 @@ def merge(wanted: Draft) -> Drafted:
         path.write_text(text, encoding="utf-8")
         report({"event": "drafted", "revision": made.revision, "path": str(path), "text": text})
 
-    said = answer(in_child(work), "drafted", "The merge")
+    said = answer(in_child(work), "drafted", "The merge", wanted.config_file)
     return Drafted(said["revision"], said["path"], said["text"])
 
 
@@ -366,7 +366,7 @@ def post_write_hooks(config_file: str, path: str) -> list[str]:
             run_hooks(path, hooks)
         report({"event": "hooks", "names": names})
 
-    names: list[str] = answer(in_child(work), "hooks", "A hook of [post_write_hooks]")["names"]
+    names: list[str] = answer(in_child(work), "hooks", "A hook of [post_write_hooks]", config_file)["names"]
     return names
 
 
