@@ -26,6 +26,7 @@ from support import copies, debian
 from support.lacking import lacking
 from support.places import BIN, ROOT
 from support.postgres import GUARDED, PASSWORD, Database, Postgres
+from support.waiting import eventually
 
 HEADS = ["c2ef84c99c93", "b084beb32f02"]
 DOCUMENT = (ROOT / "docs" / "backups.md").read_text()
@@ -107,16 +108,6 @@ def in_process(function: str, database: Database, arguments: dict[str, Any], *be
     """The command that calls ``function``; ``before`` is what the command begins with."""
     call = {"function": function, "url": url or database.url, "arguments": arguments}
     return [*before, str(BIN / "python"), "-c", RUNNER, json.dumps(call)]
-
-
-def eventually(holds: Callable[[], Any], seconds: float = 10) -> Any:
-    deadline = time.monotonic() + seconds
-    while True:
-        found = holds()
-        if found or time.monotonic() > deadline:
-            assert found
-            return found
-        time.sleep(0.02)
 
 
 def readable_by(database: Database, user: str) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from support import environments
 from support.postgres import Database
 from support.server import Server
 from support.upgrades import Upgrade, upgrade
+from support.waiting import eventually
 
 CORE_HEAD = "c2ef84c99c93"
 POSER_HEAD = "b084beb32f02"
@@ -22,16 +22,6 @@ LOCKS = (
     "from pg_locks join pg_database d on d.oid = database"
     " where locktype = 'advisory' and granted and datname = current_database()"
 )
-
-
-def eventually(condition: Callable[[], Any], seconds: float = 30) -> Any:
-    """What ``condition`` gives once it gives something true."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"not within {seconds} s")
 
 
 def sessions(database: Database) -> list[str]:

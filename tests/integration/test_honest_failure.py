@@ -6,7 +6,7 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -16,6 +16,7 @@ from support.dumps import dump
 from support.repository import Repository
 from support.server import Server
 from support.upgrades import Upgrade, upgrade
+from support.waiting import eventually
 
 CORE_HEAD = "c2ef84c99c93"
 POSER_HEAD = "b084beb32f02"
@@ -33,16 +34,6 @@ LOCKS = """
 select pid from pg_locks join pg_database d on d.oid = database
 where locktype = 'advisory' and datname = current_database()
 """
-
-
-def eventually(condition: Callable[[], Any], seconds: float = 60) -> Any:
-    """What ``condition`` gives once it gives something true."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"not within {seconds} s")
 
 
 def add(server: Server, name: str, python: str) -> str:
@@ -261,18 +252,22 @@ def test_an_index_of_that_name_stays_where_the_revision_does_not_mind_it(deploye
 
 
 ROWS = 5000
+WIDGETS = "select count(*), md5(string_agg(uuid || code, ',' order by uuid)) from poser_widget"
+
+
+def add_widgets(server: Server) -> None:
+    server.sql(
+        "insert into poser_widget (uuid, code, description, active)"
+        f" select 'w' || n, 'c' || n, 'widget ' || n, true from generate_series(1, {ROWS}) n"
+    )
 
 
 def test_killed_at_ten_moments_of_a_long_upgrade_the_next_run_converges_and_the_rows_are_there(
     deployed: Server,
 ) -> None:
-    deployed.sql(
-        "insert into poser_widget (uuid, code, description, active)"
-        f" select 'w' || n, 'c' || n, 'widget ' || n, true from generate_series(1, {ROWS}) n"
-    )
+    add_widgets(deployed)
     checkout = Repository(deployed.source_dir)
-    kept = "select count(*), md5(string_agg(uuid || code, ',' order by uuid)) from poser_widget"
-    rows = deployed.sql(kept)
+    rows = deployed.sql(WIDGETS)
     moments = random.Random(3)
     stopped = 0
     for turn in range(10):
@@ -295,12 +290,12 @@ def test_killed_at_ten_moments_of_a_long_upgrade_the_next_run_converges_and_the_
         run.process.wait(30)
         eventually(lambda: deployed.sql(SESSIONS) == [])
         assert deployed.sql(LOCKS) == []
-        assert deployed.sql(kept) == rows
+        assert deployed.sql(WIDGETS) == rows
         stopped += last not in deployed.database.heads()
         answer = upgrade(deployed, allow_uncommitted_revisions=True)
         assert (answer["failure"], answer["state"]) == ("", "current")
         assert deployed.database.heads() == {CORE_HEAD, last}
-        assert deployed.sql(kept) == rows
+        assert deployed.sql(WIDGETS) == rows
         assert deployed.sql(f"select count(*), min(a{turn}) > 1 from poser_kept_{turn}") == [(ROWS, True)]
         assert deployed.sql("select count(*) from pg_index where not indisvalid") == [(0,)]
     assert stopped >= 5
@@ -321,13 +316,9 @@ def kill_controller(process: subprocess.Popen[bytes]) -> None:
 def test_the_controller_is_killed_at_ten_moments_the_next_run_converges_and_the_rows_are_there(
     deployed: Server,
 ) -> None:
-    deployed.sql(
-        "insert into poser_widget (uuid, code, description, active)"
-        f" select 'w' || n, 'c' || n, 'widget ' || n, true from generate_series(1, {ROWS}) n"
-    )
+    add_widgets(deployed)
     checkout = Repository(deployed.source_dir)
-    kept = "select count(*), md5(string_agg(uuid || code, ',' order by uuid)) from poser_widget"
-    rows = deployed.sql(kept)
+    rows = deployed.sql(WIDGETS)
     lies = {"rattail_schema_ext_source_repo": "", "rattail_schema_ext_source_version": None}
     moments = random.Random(4)
     lost = 0
@@ -345,7 +336,7 @@ def test_the_controller_is_killed_at_ten_moments_the_next_run_converges_and_the_
         run = deployed.run_role(lies)
         assert (run.rc, run.result["state"]) == (0, "current"), run.output
         assert deployed.database.heads() == {CORE_HEAD, last}
-        assert deployed.sql(kept) == rows
+        assert deployed.sql(WIDGETS) == rows
         assert deployed.sql(f"select count(*) from poser_widget where c{turn}_2 = 2") == [(ROWS,)]
         assert deployed.sql(LOCKS) == deployed.sql(SESSIONS) == []
     assert lost >= 5

@@ -25,6 +25,7 @@ from ansible.module_utils.rattail_alembic.url import Target, parse_url
 from support import copies
 from support.places import BIN, ROOT
 from support.postgres import Database, Postgres
+from support.waiting import eventually
 
 PREFIX = "rattail_schema_ext_"
 VERSIONS = "create table alembic_version (version_num varchar(32)); insert into alembic_version values ('abc')"
@@ -147,16 +148,6 @@ def holder(database: Database, **arguments: Any) -> Iterator[tuple[subprocess.Po
         yield run, json.loads(run.stdout.readline())
     finally:
         run.communicate("", timeout=60)
-
-
-def eventually(holds: Callable[[], Any], seconds: float = 10) -> Any:
-    deadline = time.monotonic() + seconds
-    while True:
-        found = holds()
-        if found or time.monotonic() > deadline:
-            assert found
-            return found
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("how", ["dump and restore", "from a backup"])

@@ -175,22 +175,21 @@ def test_the_password_is_nowhere_in_what_is_seldom_done(
     assert PASSWORD not in everything_left(server, list(runs.values())) + everything_left(cloning, [])
 
 
-def test_a_url_in_place_of_its_name_in_the_config_is_refused_and_not_shown(server: Server) -> None:
-    option = {"rattail_schema_ext_database_option": f"postgresql://rattail:{PASSWORD}@db1/poser"}
-    runs = [server.run_role(option, check=check, args=["-vvv"]) for check in (True, False)]
+@pytest.mark.parametrize(
+    ("name", "url", "said"),
+    [
+        ("database_option", f"postgresql://rattail:{PASSWORD}@db1/poser", "database_option is a database URL"),
+        ("source_repo", f"https://oauth2:{TOKEN}@git.example.com/poser.git", "has credentials in it"),
+    ],
+    ids=["a URL in place of its name in the config", "a token in the repository's URL"],
+)
+def test_a_secret_among_the_variables_is_refused_and_not_shown(server: Server, name: str, url: str, said: str) -> None:
+    vars = {f"rattail_schema_ext_{name}": url}
+    runs = [server.run_role(vars, check=check, args=["-vvv"]) for check in (True, False)]
     assert [run.rc for run in runs] == [2, 2]
-    assert "database_option is a database URL" in runs[0].message
+    assert said in runs[0].message
     shown = "".join(run.output + json.dumps([task.result for task in run.tasks]) for run in runs)
-    assert PASSWORD not in shown
-
-
-def test_a_token_in_the_repository_s_url_is_refused_and_not_shown(server: Server) -> None:
-    repo = {"rattail_schema_ext_source_repo": f"https://oauth2:{TOKEN}@git.example.com/poser.git"}
-    runs = [server.run_role(repo, check=check, args=["-vvv"]) for check in (True, False)]
-    assert [run.rc for run in runs] == [2, 2]
-    assert "has credentials in it" in runs[0].message
-    shown = "".join(run.output + json.dumps([task.result for task in run.tasks]) for run in runs)
-    assert TOKEN not in shown
+    assert PASSWORD not in shown and TOKEN not in shown
 
 
 @pytest.mark.parametrize("works", [True, False], ids=["pip works", "pip fails"])

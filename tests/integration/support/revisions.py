@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import subprocess
 from pathlib import Path
@@ -49,17 +48,7 @@ def write(
         "review": options.pop("review", "false"),
         **{name: options.pop(name) for name in ("merge", "commit", "branch") if name in options},
     }
-    request = {
-        "app": server.app,
-        "core": server.core,
-        "env_dir": str(server.env_dir),
-        "config_file": str(server.config),
-        "source_dir": str(server.source_dir),
-        "user": getpass.getuser(),
-        "postgresql_bin_dir": str(server.database.server.binaries),
-        **options,
-    }
-    arguments = [str(ROLE / "module_utils"), json.dumps([request, wish, check_mode])]
+    arguments = [str(ROLE / "module_utils"), json.dumps([server.parameters(options), wish, check_mode])]
     if server.core == "rattail" and not fresh:
         done = preloaded.run(server.env_dir, _WRITE, arguments, scratch=server.root / "ansible")
     else:

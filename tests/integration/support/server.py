@@ -236,6 +236,20 @@ class Server:
         args = ["-i", inventory, str(self._playbook("site"))]
         return start("ansible-playbook", args, cwd=ROOT, scratch=self.root / "ansible")
 
+    def parameters(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """What the modules that look are asked, as the role asks it; ``options`` are parameters, too."""
+        return {
+            "app": self.app,
+            "core": self.core,
+            "env_dir": str(self.env_dir),
+            "config_file": str(self.config),
+            "source_dir": str(self.source_dir),
+            "user": getpass.getuser(),
+            "backup": "none",
+            "postgresql_bin_dir": str(self.database.server.binaries),
+            **options,
+        }
+
     def module(
         self, name: str, arguments: Mapping[str, Any], *, check: bool = False, env: Mapping[str, str] | None = None
     ) -> dict[str, Any]:

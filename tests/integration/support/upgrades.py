@@ -5,7 +5,6 @@ It is what the modules do, without Ansible around. Of a run that nobody kills th
 
 from __future__ import annotations
 
-import getpass
 import json
 import subprocess
 from typing import Any
@@ -86,7 +85,7 @@ class Upgrade:
     """An upgrade that was started, and can be waited for or killed; ``options`` are the module's parameters."""
 
     def __init__(self, server: Server, **options: Any) -> None:
-        self.process = _start(server, _UPGRADE, json.dumps(_parameters(server, options)))
+        self.process = _start(server, _UPGRADE, json.dumps(server.parameters(options)))
 
     def finish(self, seconds: float = 120) -> dict[str, Any]:
         """Its result, with the keys ``failure`` and ``told``."""
@@ -95,18 +94,18 @@ class Upgrade:
 
 def upgrade(server: Server, **options: Any) -> dict[str, Any]:
     """Run an upgrade to its end."""
-    return _run(server, _UPGRADE, json.dumps(_parameters(server, options)))
+    return _run(server, _UPGRADE, json.dumps(server.parameters(options)))
 
 
 def revert(server: Server, to: str, **options: Any) -> dict[str, Any]:
     """Undo the app's revisions after ``to``, confirmed; the result has the keys ``failure`` and ``told``."""
-    call = ["revert", to, f"{server.app}@{to}", _parameters(server, {"backup": "full", **options})]
+    call = ["revert", to, f"{server.app}@{to}", server.parameters({"backup": "full", **options})]
     return _run(server, _OTHERS, json.dumps(call))
 
 
 def baseline(server: Server, *revisions: str, **options: Any) -> dict[str, Any]:
     """Write version rows; the result has the keys ``failure`` and ``told``."""
-    return _run(server, _OTHERS, json.dumps(["baseline", revisions, _parameters(server, options)]))
+    return _run(server, _OTHERS, json.dumps(["baseline", revisions, server.parameters(options)]))
 
 
 class Upgrades:
@@ -119,7 +118,7 @@ class Upgrades:
     def __call__(self, **options: Any) -> dict[str, Any]:
         """Run an upgrade to its end."""
         assert self._process.stdin and self._process.stdout and self._process.stderr
-        self._process.stdin.write(json.dumps(_parameters(self._server, options)) + "\n")
+        self._process.stdin.write(json.dumps(self._server.parameters(options)) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         assert line, self._process.stderr.read()
@@ -128,20 +127,6 @@ class Upgrades:
 
     def close(self) -> None:
         self._process.communicate()
-
-
-def _parameters(server: Server, options: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "app": server.app,
-        "core": server.core,
-        "env_dir": str(server.env_dir),
-        "config_file": str(server.config),
-        "source_dir": str(server.source_dir),
-        "user": getpass.getuser(),
-        "backup": "none",
-        "postgresql_bin_dir": str(server.database.server.binaries),
-        **options,
-    }
 
 
 def _finish(process: subprocess.Popen[str], seconds: float = 120) -> dict[str, Any]:

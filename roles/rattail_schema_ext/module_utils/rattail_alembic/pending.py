@@ -32,18 +32,28 @@ def look_at_pending(seen: Observation) -> None:
     ensure_writable(seen, altered=needs.altered, referenced=needs.referenced)
     assert seen.way is not None
     if seen.backup_wanted:
-        backup.refuse_impossible(
-            seen.way,
-            mode=request.backup,
-            directory=request.backup_dir,
-            app=request.app,
-            bin_dir=request.postgresql_bin_dir,
-        )
+        ensure_backup(seen)
     if request.rehearsal == "clone":
         scratch.refuse_impossible(seen.way, bin_dir=request.postgresql_bin_dir)
     elif request.rehearsal == "transaction":
         _refuse_to_rehearse(seen)
     history.refuse_unwritable(request.history_dir)
+
+
+def ensure_backup(seen: Observation) -> None:
+    """See that the backup that is asked for can be made.
+
+    :raises Refused: where it cannot.
+    """
+    assert seen.way is not None
+    request = seen.request
+    backup.refuse_impossible(
+        seen.way,
+        mode=request.backup,
+        directory=request.backup_dir,
+        app=request.app,
+        bin_dir=request.postgresql_bin_dir,
+    )
 
 
 def _warn_of_order(seen: Observation) -> None:

@@ -7,13 +7,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from . import attempts, backup, catalog, failure, history, inspection, jobs, leftovers, record
+from . import attempts, catalog, failure, history, inspection, jobs, leftovers, record
 from .apply import Tell, bring_up_to_date, locked, save
 from .graph import Graph, Revision, RevisionFile
 from .locations import standard
 from .lock import Lock
 from .look import look
 from .observation import Observation
+from .pending import ensure_backup
 from .problem import Refused
 from .report import describe, result
 from .request import Request
@@ -76,7 +77,6 @@ def plan(seen: Observation, revert_to: str, confirm: str) -> Undo:
 
 def _look_at_undone(seen: Observation, undone: tuple[Revision, ...]) -> None:
     """What can be told beforehand, as with an upgrade: by the text of the downgrades, and by what the role may do."""
-    request = seen.request
     for each in undone:
         file = RevisionFile(each.path, each.location, seen.texts.get(each.path, ""))
         facts = inspection.inspect(file, "downgrade")
@@ -84,15 +84,8 @@ def _look_at_undone(seen: Observation, undone: tuple[Revision, ...]) -> None:
         seen.warnings += inspection.leaving(each.revision, facts)
     needs = inspection.demands(seen.facts[each.revision] for each in undone)
     ensure_writable(seen, altered=needs.altered, referenced=needs.referenced, creates=needs.creates)
-    assert seen.way is not None
-    backup.refuse_impossible(
-        seen.way,
-        mode=request.backup,
-        directory=request.backup_dir,
-        app=request.app,
-        bin_dir=request.postgresql_bin_dir,
-    )
-    history.refuse_unwritable(request.history_dir)
+    ensure_backup(seen)
+    history.refuse_unwritable(seen.request.history_dir)
 
 
 def _own(graph: Graph, app: str) -> str:
