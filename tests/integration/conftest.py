@@ -91,19 +91,6 @@ def database(make_database: Callable[..., Database]) -> Database:
 
 
 @pytest.fixture
-def poser_repo(tmp_path: Path) -> Repository:
-    """A git repository of examples/poser."""
-    return Repository.of_poser(tmp_path / "poser.git")
-
-
-@pytest.fixture
-def rattail_env(tmp_path: Path) -> Path:
-    """An environment with Rattail, rattail-corepos and a driver, but no app."""
-    environments.make_light(tmp_path / "rattail_env", "rattail")
-    return tmp_path / "rattail_env"
-
-
-@pytest.fixture
 def wutta_env(tmp_path: Path) -> Path:
     """An environment with Sideshow on WuttJamaican."""
     environments.make_light(tmp_path / "wutta_env", "wutta")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from ansible.module_utils.rattail_alembic import order
 from ansible.module_utils.rattail_alembic.cores import CORES
 from ansible.module_utils.rattail_alembic.section import Section, Wanted, wanted
 
@@ -41,3 +44,23 @@ def wanted_for(section: Section, **changes: Any) -> Wanted:
         "alembic_version": NEW,
     }
     return wanted(section, **{**arguments, **changes})
+
+
+def split_locations(options: Mapping[str, str], alembic_version: tuple[int, ...]) -> list[str]:
+    """``version_locations`` split exactly as an Alembic of that version splits it.
+
+    :raises ValueError: for a separator on which that Alembic fails.
+    """
+    text = options.get("version_locations", "")
+    names = ["path_separator"] if alembic_version >= (1, 16) else []
+    names += ["version_path_separator"] if alembic_version >= (1, 7) else []
+    separator = next((options[name] for name in names if name in options), None)
+    if not text:
+        return []
+    if separator is None:
+        return re.split(r", *|(?: +)", text)
+    strips = alembic_version >= (1, 13, 3)
+    if separator not in order.SEPARATORS or (separator == "newline" and not strips):
+        raise ValueError(f"an Alembic of {alembic_version} does not know the separator {separator!r}")
+    pieces = [piece for piece in text.split(order.SEPARATORS[separator]) if piece]
+    return [piece.strip() for piece in pieces] if strips else pieces

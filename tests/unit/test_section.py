@@ -8,11 +8,11 @@ from textwrap import dedent
 
 import pytest
 from alembic.config import Config
-from alembic_section import APP, CORE, COREPOS, MANUAL, NEW, OLD, rendered, wanted_for
+from alembic_section import APP, CORE, COREPOS, MANUAL, NEW, OLD, rendered, split_locations, wanted_for
 from ansible.module_utils.rattail_alembic import ini, order
 from ansible.module_utils.rattail_alembic.cores import CORES
 from ansible.module_utils.rattail_alembic.problem import Refused
-from ansible.module_utils.rattail_alembic.section import Section, extract, read, replace, split_locations
+from ansible.module_utils.rattail_alembic.section import Section, extract, read, replace
 
 
 def put_right(text: str, **changes: object) -> str:
@@ -364,5 +364,5 @@ def test_split_locations(version: tuple[int, ...], options: dict[str, str], piec
 )
 def test_split_locations_refuses_an_unknown_separator(version: tuple[int, ...], separator: str) -> None:
     options = {"version_locations": "a", "path_separator": separator, "version_path_separator": separator}
-    with pytest.raises(Refused, match="does not know"):
+    with pytest.raises(ValueError, match="does not know"):
         split_locations(options, version)

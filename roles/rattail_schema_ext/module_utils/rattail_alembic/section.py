@@ -25,7 +25,6 @@ NAME = "alembic"
 _HAS_VERSION_PATH_SEPARATOR = (1, 7)
 _HAS_NEWLINE = (1, 13, 3)
 _HAS_PATH_SEPARATOR = (1, 16)
-_LEGACY = re.compile(r", *|(?: +)")
 
 # What Alembic looks up in its section, and so also finds in [DEFAULT].
 _READ_BY_ALEMBIC = (
@@ -174,27 +173,6 @@ def extract(data: bytes) -> str:
         + "\n"
         for line in inside
     )
-
-
-def split_locations(options: Mapping[str, str], alembic_version: tuple[int, ...]) -> list[str]:
-    """``version_locations`` split exactly as an Alembic of that version splits it.
-
-    :raises Refused: for a separator on which that Alembic fails.
-    """
-    text = options.get("version_locations", "")
-    name, separator = _separator_read(options, alembic_version)
-    if not text:
-        return []
-    if not name:
-        return _LEGACY.split(text)
-    if separator not in order.SEPARATORS or (separator == "newline" and alembic_version < _HAS_NEWLINE):
-        raise Refused(
-            "separator_unknown",
-            f"{name} in [{NAME}] is {separator!r}, which this Alembic does not know.",
-            f"Write {name} = space.",
-        )
-    pieces = [piece for piece in text.split(order.SEPARATORS[separator]) if piece]
-    return [piece.strip() for piece in pieces] if alembic_version >= _HAS_NEWLINE else pieces
 
 
 def _separator_read(options: Mapping[str, str], alembic_version: tuple[int, ...]) -> tuple[str, str]:
