@@ -176,3 +176,17 @@ def test_last_words_are_short_and_without_passwords() -> None:
     words = filters.last_words(output)
     assert words.endswith("ERROR: no.") and "s3cret" not in words
     assert words.count("noise") == 3
+
+
+@pytest.mark.parametrize(
+    ("message", "words", "whole"),
+    [
+        ("add", "widget colour", "add widget colour"),
+        ("add widget colour", "something else", "add widget colour"),
+        ("add", None, "add"),
+        ("", "", ""),
+        (2026, "prices", "2026 prices"),
+    ],
+)
+def test_a_message_without_its_quotes_is_put_together_again(message: object, words: str | None, whole: str) -> None:
+    assert filters.whole_message(message, words) == whole

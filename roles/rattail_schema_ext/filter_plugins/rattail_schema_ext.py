@@ -1,6 +1,6 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Why a command failed, in its own words."""
+"""Words of others, as the role needs them: why a command failed, and a message that lost its quotes."""
 
 from __future__ import annotations
 
@@ -27,6 +27,18 @@ def words_of_git(result: Mapping[str, Any]) -> str:
     return last_words(found[1] if found else said)
 
 
+def whole_message(message: object, words: str | None = "") -> str:
+    """The message of a revision, with what was cut off from it.
+
+    Of ``-e rattail_schema_ext_revision_message='add widget colour'`` the shell takes the quotes, and Ansible then only
+    the first word.
+
+    :param words: the others, which Ansible keeps as ``_raw_params``.
+    """
+    text = str(message)
+    return text if re.search(r"\s", text) else f"{text} {words or ''}".strip()
+
+
 def _masker() -> Callable[[str], str]:
     """The one ``mask`` there is: the modules', which Ansible does not put on the controller's path."""
     path = Path(__file__).parents[1] / "module_utils" / "rattail_alembic" / "problem.py"
@@ -44,5 +56,5 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Name → function."""
-        found = (last_words, words_of_git)
+        found = (last_words, words_of_git, whole_message)
         return {f"{PREFIX}{function.__name__}": function for function in found}
