@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.rattail_alembic.programs import Program
-from ansible.module_utils.rattail_alembic.url import Target
+from ansible.module_utils.rattail_alembic.copies.programs import Program
+from ansible.module_utils.rattail_alembic.postgres.url import Target
 from support import environments, old_postgres
 from support import postgres as embedded
 from support.postgres import Database, Postgres

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.rattail_alembic import backup
+from ansible.module_utils.rattail_alembic.copies import backup
+from ansible.module_utils.rattail_alembic.postgres.url import Target, parse_url
 from ansible.module_utils.rattail_alembic.problem import Refused
-from ansible.module_utils.rattail_alembic.url import Target, parse_url
 from support import copies, debian
 from support.lacking import lacking
 from support.places import BIN, ROOT

@@ -12,8 +12,8 @@ from typing import Any
 
 import psycopg2
 import pytest
-from ansible.module_utils.rattail_alembic import catalog, difference, rows
-from ansible.module_utils.rattail_alembic.difference import Change
+from ansible.module_utils.rattail_alembic.postgres import catalog, catalog_changes, row_counts
+from ansible.module_utils.rattail_alembic.postgres.catalog_changes import Change
 from support.postgres import Database, Postgres
 
 # One of everything that a core could have.
@@ -756,7 +756,7 @@ def differ(cursor: Any, sql: str) -> list[Change]:
     """What two looks find, before and after ``sql``."""
     before = catalog.snapshot(cursor)
     cursor.execute(sql)
-    return here(difference.difference(before, catalog.snapshot(cursor)), sql)
+    return here(catalog_changes.difference(before, catalog.snapshot(cursor)), sql)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -786,7 +786,7 @@ def test_a_second_look_finds_nothing(database: Database) -> None:
         first = catalog.snapshot(cursor)
         again = catalog.snapshot(cursor)
     assert len(first.rows) > 3000
-    assert here(difference.difference(first, again)) == []
+    assert here(catalog_changes.difference(first, again)) == []
 
 
 @pytest.mark.parametrize("kept", ["", "n_distinct=5"])
@@ -830,8 +830,8 @@ def test_a_role_without_any_right_sees_the_same(base: Database) -> None:
         nobody = "create role nobody_special; set local role nobody_special"
         cursor.execute(nobody)
         as_nobody = catalog.snapshot(cursor)
-    assert here(difference.difference(as_owner, as_superuser)) == []
-    found = here(difference.difference(as_owner, as_nobody), nobody)
+    assert here(catalog_changes.difference(as_owner, as_superuser)) == []
+    found = here(catalog_changes.difference(as_owner, as_nobody), nobody)
     assert [str(change) for change in found] == ["created role nobody_special"]
 
 
@@ -862,8 +862,8 @@ def test_maintenance_by_others_changes_nothing(make_database: Callable[..., Data
         for each in ("vacuum full pg_class", "vacuum full pg_attribute", "reindex table pg_class"):
             made.sql(each, user="postgres")
         after = catalog.snapshot(cursor)
-    assert here(difference.difference(before, after)) == []
-    assert {"product", "shelf"} <= {owner.name for owner in difference.rewritten(before, after)}
+    assert here(catalog_changes.difference(before, after)) == []
+    assert {"product", "shelf"} <= {owner.name for owner in catalog_changes.rewritten(before, after)}
 
 
 # (what another session commits, what we do meanwhile, what is ours)
@@ -926,8 +926,8 @@ def test_what_another_session_commits_is_told_from_what_we_do(
         cursor.execute(ours)
         after = catalog.snapshot(cursor)
         others_after = catalog.snapshot(looking)
-    changes = here(difference.difference(before, after))
-    mine, others = difference.made_by_others(changes, after, others_before, others_after)
+    changes = here(catalog_changes.difference(before, after))
+    mine, others = catalog_changes.made_by_others(changes, after, others_before, others_after)
     assert sorted(map(str, mine)) == expected_ours
     assert bool(others) == (theirs != "select 1" and name != "both of the same")
     assert sorted(mine + others, key=str) == sorted(changes, key=str)
@@ -943,8 +943,8 @@ def test_what_an_earlier_step_made_and_a_later_one_takes_away_is_ours(make_datab
         cursor.execute("drop table crate; alter table product alter upc set default 'x'")
         after = catalog.snapshot(cursor)
         others_after = catalog.snapshot(looking)
-    changes = here(difference.difference(before, after))
-    mine, others = difference.made_by_others(changes, after, others_before, others_after)
+    changes = here(catalog_changes.difference(before, after))
+    mine, others = catalog_changes.made_by_others(changes, after, others_before, others_after)
     assert {str(change) for change in mine} == {
         "dropped table public.crate",
         "altered default of public.product.upc",
@@ -958,7 +958,7 @@ def test_rows_that_were_replaced_as_a_whole(base: Database) -> None:
         cursor.execute("truncate customer restart identity; alter table product alter price type float8;"
                        " alter sequence product_number restart; create table crate (); delete from depot.shelf;"
                        " refresh materialized view product_count; reindex table sale_2020")  # fmt: skip
-        found = difference.rewritten(before, catalog.snapshot(cursor))
+        found = catalog_changes.rewritten(before, catalog.snapshot(cursor))
     names = {str(owner) for owner in found}
     assert {
         "table public.customer",
@@ -977,31 +977,31 @@ def test_others_who_vacuum_are_not_us(make_database: Callable[..., Database]) ->
         made.sql("vacuum full customer")
         cursor.execute("truncate depot.shelf")
         after, others_after = catalog.snapshot(cursor), catalog.snapshot(looking)
-    everything = {owner.name for owner in difference.rewritten(before, after)}
-    ours = {owner.name for owner in difference.rewritten(before, after, (others_before, others_after))}
+    everything = {owner.name for owner in catalog_changes.rewritten(before, after)}
+    ours = {owner.name for owner in catalog_changes.rewritten(before, after, (others_before, others_after))}
     assert everything == {"customer", "shelf"} and ours == {"shelf"}
 
 
 def test_rows_are_counted_by_table(base: Database) -> None:
     with transaction(base) as cursor:
         cursor.execute("insert into depot.shelf values (1)")
-        before = rows.rows_written(cursor)
+        before = row_counts.rows_written(cursor)
         cursor.execute("insert into product (name, code) select 'x', 'y' from generate_series(1, 7);"
                        " update product set upc = 'z' where name = 'x'; delete from depot.shelf;"
                        " create temp table t as select 1; insert into sale values ('2020-05-05', 1);"
                        " create table crate as select 1 as one; insert into crate values (2)")  # fmt: skip
-        after = rows.rows_written(cursor)
+        after = row_counts.rows_written(cursor)
         assert before is not None and after is not None
-        assert rows.written_between(before, after) == [
-            rows.Written("depot", "shelf", 0, 0, 1),
-            rows.Written("public", "crate", 2, 0, 0),
-            rows.Written("public", "product", 7, 7, 0),
-            rows.Written("public", "sale_2020", 1, 0, 0),
+        assert row_counts.written_between(before, after) == [
+            row_counts.Written("depot", "shelf", 0, 0, 1),
+            row_counts.Written("public", "crate", 2, 0, 0),
+            row_counts.Written("public", "product", 7, 7, 0),
+            row_counts.Written("public", "sale_2020", 1, 0, 0),
         ]
-        assert rows.written_between(after, after) == []
+        assert row_counts.written_between(after, after) == []
     with transaction(base, "postgres") as cursor:
         cursor.execute("set track_counts = off")
-        assert rows.rows_written(cursor) is None
+        assert row_counts.rows_written(cursor) is None
 
 
 # what was committed, and can be undone
@@ -1043,11 +1043,11 @@ def test_what_was_created_can_be_undone_by_hand(base: Database, name: str) -> No
     with transaction(base) as cursor:
         before = catalog.snapshot(cursor)
         cursor.execute(UNDONE[name])
-        changes = here(difference.difference(before, catalog.snapshot(cursor)))
-        statements = difference.undo_sql(changes)
+        changes = here(catalog_changes.difference(before, catalog.snapshot(cursor)))
+        statements = catalog_changes.undo_sql(changes)
         for statement in statements:
             cursor.execute(statement)
-        assert here(difference.difference(before, catalog.snapshot(cursor))) == [], statements
+        assert here(catalog_changes.difference(before, catalog.snapshot(cursor))) == [], statements
 
 
 def test_indexes_left_unfinished_are_named(make_database: Callable[..., Database]) -> None:

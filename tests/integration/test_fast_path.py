@@ -15,9 +15,9 @@ from support.server import Server
 _LOOK = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-from rattail_alembic.look import look
-from rattail_alembic.report import result
-from rattail_alembic.request import Request
+from rattail_alembic.observe.look import look
+from rattail_alembic.observe.answer import result
+from rattail_alembic.observe.request import Request
 answer = result(look(Request.from_parameters(json.loads(sys.argv[2]))))
 heavy = {"alembic", "sqlalchemy", "rattail", "wuttjamaican", "poser"}
 imported = sorted(heavy & {name.partition(".")[0] for name in sys.modules})

@@ -19,9 +19,9 @@ from typing import IO, Any
 
 import psycopg2
 import pytest
-from ansible.module_utils.rattail_alembic import backup, programs, scratch
+from ansible.module_utils.rattail_alembic.copies import backup, programs, scratch
+from ansible.module_utils.rattail_alembic.postgres.url import Target, parse_url
 from ansible.module_utils.rattail_alembic.problem import Refused
-from ansible.module_utils.rattail_alembic.url import Target, parse_url
 from support import copies
 from support.places import BIN, ROOT
 from support.postgres import Database, Postgres

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.rattail_alembic.lock import key_of
+from ansible.module_utils.rattail_alembic.postgres.lock import key_of
 from support.postgres import Postgres
 from support.runs import Run
 from support.server import Server

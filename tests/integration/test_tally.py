@@ -6,9 +6,9 @@ from typing import Any
 
 import psycopg2
 import pytest
-from ansible.module_utils.rattail_alembic.child import in_child
-from ansible.module_utils.rattail_alembic.interception import intercept
-from ansible.module_utils.rattail_alembic.tally import Tally
+from ansible.module_utils.rattail_alembic.migration.child import in_child
+from ansible.module_utils.rattail_alembic.migration.connect_hook import intercept
+from ansible.module_utils.rattail_alembic.migration.row_tally import Tally
 from support.postgres import Database
 
 TABLES = """

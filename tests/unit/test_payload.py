@@ -18,9 +18,10 @@ def counting(source, name, *more, **named):
     return compile(source, name, *more, **named)
 builtins.compile = counting
 sys.path.insert(0, sys.argv[1])
-from rattail_alembic import look, plan
-assert look.__file__ == sys.argv[1] + "/rattail_alembic/look.py", look.__file__
-counts = {name.rpartition("/")[2]: number for name, number in compiled.items() if "/rattail_alembic/" in name}
+from rattail_alembic.observe import look
+assert look.__file__ == sys.argv[1] + "/rattail_alembic/observe/look.py", look.__file__
+named = {name.partition("/rattail_alembic/")[2]: number for name, number in compiled.items()}
+counts = {name: number for name, number in named.items() if name}
 print(len(counts), sorted(name for name, number in counts.items() if number > 1))
 """
 
@@ -28,8 +29,8 @@ print(len(counts), sorted(name for name, number in counts.items() if number > 1)
 def test_each_file_is_compiled_once(tmp_path: Path) -> None:
     payload = tmp_path / "payload.zip"
     with zipfile.ZipFile(payload, "w") as archive:
-        for file in (ROLE / "module_utils" / "rattail_alembic").glob("*.py"):
-            archive.write(file, f"rattail_alembic/{file.name}")
+        for file in (ROLE / "module_utils" / "rattail_alembic").rglob("*.py"):
+            archive.write(file, str(file.relative_to(ROLE / "module_utils")))
     done = subprocess.run([sys.executable, "-c", PROGRAM, str(payload)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     number, twice = done.stdout.split(" ", 1)

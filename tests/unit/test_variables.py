@@ -81,7 +81,7 @@ def test_entry_points_share_their_variables() -> None:
 
 
 def test_modules_ask_for_the_same_as_the_role_hands_over() -> None:
-    from ansible.module_utils.rattail_alembic.request import argument_spec
+    from ansible.module_utils.rattail_alembic.observe.request import argument_spec
 
     request = load("vars/main.yml")["__rattail_schema_ext_request"]
     assert set(request) == set(argument_spec())
@@ -104,7 +104,7 @@ MODULES = {
 
 @pytest.mark.parametrize("module", MODULES)
 def test_module_documentation_agrees_with_its_spec(module: str) -> None:
-    from ansible.module_utils.rattail_alembic.request import argument_spec
+    from ansible.module_utils.rattail_alembic.observe.request import argument_spec
 
     documented = yaml.safe_load(__import__(module).DOCUMENTATION)["options"]
     spec = argument_spec()

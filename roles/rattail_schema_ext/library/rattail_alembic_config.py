@@ -76,7 +76,8 @@ import tempfile
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.rattail_alembic import config_file, section
+from ansible.module_utils.rattail_alembic.config import file as config_file
+from ansible.module_utils.rattail_alembic.config import section
 from ansible.module_utils.rattail_alembic.problem import Refused
 
 

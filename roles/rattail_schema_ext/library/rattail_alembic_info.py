@@ -373,9 +373,9 @@ python:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.rattail_alembic.look import look
-from ansible.module_utils.rattail_alembic.report import result
-from ansible.module_utils.rattail_alembic.request import Request, argument_spec
+from ansible.module_utils.rattail_alembic.observe.answer import result
+from ansible.module_utils.rattail_alembic.observe.look import look
+from ansible.module_utils.rattail_alembic.observe.request import Request, argument_spec
 
 
 def main() -> None:

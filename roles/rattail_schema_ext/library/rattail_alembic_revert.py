@@ -319,11 +319,11 @@ backup_file:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.rattail_alembic import revert
-from ansible.module_utils.rattail_alembic.look import look
+from ansible.module_utils.rattail_alembic.change import revert
+from ansible.module_utils.rattail_alembic.observe.answer import as_diff, describe, result
+from ansible.module_utils.rattail_alembic.observe.look import look
+from ansible.module_utils.rattail_alembic.observe.request import Request, argument_spec
 from ansible.module_utils.rattail_alembic.problem import Refused
-from ansible.module_utils.rattail_alembic.report import as_diff, describe, result
-from ansible.module_utils.rattail_alembic.request import Request, argument_spec
 
 
 def main() -> None:

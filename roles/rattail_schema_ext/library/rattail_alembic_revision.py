@@ -388,11 +388,11 @@ review:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.rattail_alembic import writing
-from ansible.module_utils.rattail_alembic.look import look
+from ansible.module_utils.rattail_alembic.authoring import write
+from ansible.module_utils.rattail_alembic.observe.answer import result
+from ansible.module_utils.rattail_alembic.observe.look import look
+from ansible.module_utils.rattail_alembic.observe.request import Request, argument_spec
 from ansible.module_utils.rattail_alembic.problem import Refused
-from ansible.module_utils.rattail_alembic.report import result
-from ansible.module_utils.rattail_alembic.request import Request, argument_spec
 
 
 def main() -> None:
@@ -414,7 +414,7 @@ def main() -> None:
     failure = " ".join(answer["refusals"])
     if not failure:
         try:
-            writing.write(seen, writing.Wish(**given), answer, check_mode=module.check_mode)
+            write.write(seen, write.Wish(**given), answer, check_mode=module.check_mode)
         except Refused as refused:
             failure = str(refused.problem)
     for warning in answer.pop("warnings"):

@@ -382,10 +382,10 @@ failed_revision:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.rattail_alembic import apply
-from ansible.module_utils.rattail_alembic.look import look
-from ansible.module_utils.rattail_alembic.report import as_diff, result
-from ansible.module_utils.rattail_alembic.request import Request, argument_spec
+from ansible.module_utils.rattail_alembic.change import upgrade
+from ansible.module_utils.rattail_alembic.observe.answer import as_diff, result
+from ansible.module_utils.rattail_alembic.observe.look import look
+from ansible.module_utils.rattail_alembic.observe.request import Request, argument_spec
 
 
 def main() -> None:
@@ -400,7 +400,7 @@ def main() -> None:
         if module.check_mode:
             answer["changed"] = True
         else:
-            failure = apply.apply(request, before, answer, module.log, with_sql=module._diff)
+            failure = upgrade.apply(request, before, answer, module.log, with_sql=module._diff)
             answer["diff"] = as_diff(answer["pending"], answer["database"], executed=answer.pop("executed", None))
     for warning in answer.pop("warnings"):
         module.warn(warning)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from ansible.module_utils.rattail_alembic import cluster, programs
-from ansible.module_utils.rattail_alembic.url import Target
+from ansible.module_utils.rattail_alembic.copies import cluster, programs
+from ansible.module_utils.rattail_alembic.postgres.url import Target
 
 from . import debian
 from .lacking import lacking

@@ -16,11 +16,11 @@ import json, os, sys
 # there is a Squawk among the tests' own tools
 os.environ["PATH"] = os.defpath
 sys.path.insert(0, sys.argv[1])
-from rattail_alembic import writing
-from rattail_alembic.look import look
+from rattail_alembic.authoring import write
+from rattail_alembic.observe.look import look
 from rattail_alembic.problem import Refused
-from rattail_alembic.report import result
-from rattail_alembic.request import Request
+from rattail_alembic.observe.answer import result
+from rattail_alembic.observe.request import Request
 
 request, wish, check_mode = json.loads(sys.argv[2])
 seen = look(Request.from_parameters(request))

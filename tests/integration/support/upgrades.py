@@ -16,10 +16,10 @@ from .server import Server
 _ONCE = """
 import importlib, json, sys
 sys.path.insert(0, sys.argv[1])
-from rattail_alembic.apply import apply
-from rattail_alembic.look import look
-from rattail_alembic.report import result
-from rattail_alembic.request import Request
+from rattail_alembic.change.upgrade import apply
+from rattail_alembic.observe.look import look
+from rattail_alembic.observe.answer import result
+from rattail_alembic.observe.request import Request
 
 def once(parameters):
     request = Request.from_parameters(json.loads(parameters))
@@ -48,11 +48,12 @@ for line in sys.stdin:
 _OTHERS = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-from rattail_alembic import baseline, revert
-from rattail_alembic.look import look
+from rattail_alembic.change import baseline
+from rattail_alembic.change import revert
+from rattail_alembic.observe.look import look
 from rattail_alembic.problem import Refused
-from rattail_alembic.report import result
-from rattail_alembic.request import Request
+from rattail_alembic.observe.answer import result
+from rattail_alembic.observe.request import Request
 
 what, *arguments, parameters = json.loads(sys.argv[2])
 request = Request.from_parameters(parameters)

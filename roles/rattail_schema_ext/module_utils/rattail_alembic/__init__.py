@@ -1,14 +1,15 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Planning and applying the Alembic revisions of a Rattail app.
+"""Plans and applies the Alembic revisions of a Rattail app.
 
-The files are read in the order the data flows, and each imports only from those above it:
-problem, cores, ini, order, section, config_file, source, distributions, environment, locations, revision_file, graph,
-url, settings, request, connection, pooler, database, right_database, session, lock, catalog, difference, rows,
-packages, policy, plan, sql_text, inspection, child, app_alembic, answers, drift, operations, enums, unseen,
-script_text, draft, drafting, interception, beside, tally, statements, guard, runner, history, observation, revisions,
-report, record, login, programs, backup, filling, cluster, scratch, writable, pending, look, jobs, ownership, attempts,
-failure, leftovers, rehearsal, apply, revert, baseline, next_revision, hazards, review, review_text, writing.
+Ten wings on six floors. A wing imports only from wings on floors below its own:
+
+6  change, authoring
+5  observe
+4  migration
+3  copies, revisions, config, policy
+2  postgres, host
+1  the files problem and cores
 """
 
 import os
@@ -23,9 +24,16 @@ class _Payload(zipimporter):
     """
 
     def get_filename(self, fullname: str) -> str:
-        return os.path.join(self.archive, self.prefix + fullname.rpartition(".")[2] + ".py")
+        place = os.path.join(self.archive, self.prefix + fullname.rpartition(".")[2])
+        return os.path.join(place, "__init__.py") if self.is_package(fullname) else f"{place}.py"
 
 
-_loader: object = getattr(__spec__, "loader", None)
-if type(_loader) is zipimporter:
-    sys.path_importer_cache[__path__[0]] = _Payload(__path__[0])
+def _import_by_payload(path: str) -> zipimporter:
+    """The path hook of everything below this package."""
+    if path.startswith(__path__[0]):
+        return _Payload(path)
+    raise ImportError(path)
+
+
+if type(getattr(__spec__, "loader", None)) is zipimporter:
+    sys.path_hooks.insert(0, _import_by_payload)

@@ -1,0 +1,138 @@
+# Copyright: rattail_schema_ext contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""PostgreSQL's enumerations in a revision: made before what uses them, once, and dropped after it.
+
+Alembic leaves them to SQLAlchemy, which makes the type with every table that uses it (a second one fails), not
+with an added column (which fails), and never drops it (so that an upgrade after a downgrade fails).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from ..policy.prefixes import Prefixes
+from ..postgres.connection import run
+from ..postgres.contents import quoted
+from .operations import flat
+
+_LABELS = """
+select n.nspname, t.typname, array_agg(e.enumlabel::text order by e.enumsortorder), pg_type_is_visible(t.oid)
+from pg_type t join pg_namespace n on n.oid = t.typnamespace join pg_enum e on e.enumtypid = t.oid group by t.oid, 1, 2
+"""
+# It makes operations of its own for enumerations, where an app's env.py has loaded it.
+_PLUGIN = "alembic_postgresql_enum"
+
+
+def provide(script: Any, cursor: Any) -> list[str]:
+    """Have a ``MigrationScript`` make and drop the enumerations that its columns use; returns the names of new ones.
+
+    :param cursor: a plain DBAPI cursor of psycopg2's, to see which of them are there.
+    """
+    if _PLUGIN in sys.modules:
+        return []
+    from alembic.operations.ops import ExecuteSQLOp
+
+    found = run(cursor, _LABELS)
+    there = {(schema, name) for schema, name, *_ in found} | {("", name) for _, name, _, visible in found if visible}
+    new: dict[str, Any] = {}
+    for owner, attribute, kind in _uses(script.upgrade_ops):
+        if (kind.schema or "", kind.name) not in there:
+            new.setdefault(_sql_name(kind), kind)
+        setattr(owner, attribute, _existing(getattr(owner, attribute)))
+    for owner, attribute, _kind in _uses(script.downgrade_ops):
+        setattr(owner, attribute, _existing(getattr(owner, attribute)))
+    create = [f"CREATE TYPE {name} AS ENUM ({', '.join(map(_literal, kind.enums))})" for name, kind in new.items()]
+    script.upgrade_ops.ops[:0] = [ExecuteSQLOp(statement) for statement in create]
+    script.downgrade_ops.ops += [ExecuteSQLOp(f"DROP TYPE {name}") for name in reversed(list(new))]
+    return [str(kind.name) for kind in new.values()]
+
+
+def changes(tables: Iterable[Any], cursor: Any, own: Prefixes) -> list[str]:
+    """What models and database do not agree on in the labels of own enumerations, which Alembic does not compare."""
+    there = {name: labels for _, name, labels, visible in run(cursor, _LABELS) if visible}
+    said: dict[str, str] = {}
+    for table in tables:
+        if not own.owns(table.schema or "", table.name):
+            continue
+        for column in table.columns:
+            kind = _enumeration(column.type)
+            if kind is None or kind.name not in there or list(kind.enums) == there[kind.name]:
+                continue
+            more = [label for label in kind.enums if label not in there[kind.name]]
+            adds = " ".join(f"ALTER TYPE {_sql_name(kind)} ADD VALUE {_literal(label)};" for label in more)
+            said[str(kind.name)] = (
+                f"The enumeration {kind.name} has the labels {', '.join(kind.enums)} in the models and "
+                f"{', '.join(there[kind.name])} in the database, which Alembic does not compare: write it by hand"
+                + (f" ({adds})." if adds else ".")
+            )
+    return list(said.values())
+
+
+def named(container: Any) -> Iterator[tuple[str, str]]:
+    """Enumeration and table of each column with one: pairs of names."""
+    for operation in flat(container):
+        table = getattr(operation, "table_name", "")
+        for column in _columns(operation):
+            kind = _enumeration(column.type)
+            if kind is not None:
+                yield str(kind.name), table
+
+
+def _columns(operation: Any) -> list[Any]:
+    from sqlalchemy import Column
+
+    if type(operation).__name__ == "CreateTableOp":
+        return [item for item in operation.columns if isinstance(item, Column)]
+    return [operation.column] if type(operation).__name__ == "AddColumnOp" else []
+
+
+def _uses(container: Any) -> Iterator[tuple[Any, str, Any]]:
+    """Where an enumeration is used: what holds it, by which attribute, and the enumeration."""
+    for operation in flat(container):
+        holders = [(column, "type") for column in _columns(operation)]
+        if type(operation).__name__ == "AlterColumnOp":
+            both = ("modify_type", "existing_type")
+            holders += [(operation, name) for name in both if getattr(operation, name, None)]
+        for holder, attribute in holders:
+            kind = _enumeration(getattr(holder, attribute))
+            if kind is not None:
+                yield holder, attribute, kind
+
+
+def _enumeration(kind: Any) -> Any:
+    """The native enumeration that a type is, or is an array of; None where it is none."""
+    from sqlalchemy import ARRAY, Enum
+
+    if isinstance(kind, ARRAY):
+        kind = kind.item_type
+    return kind if isinstance(kind, Enum) and kind.native_enum and kind.name else None
+
+
+def _existing(kind: Any) -> Any:
+    """The same type, told not to be made: rendered as ``postgresql.ENUM(…, create_type=False)``."""
+    from sqlalchemy import ARRAY
+    from sqlalchemy.dialects import postgresql
+
+    if isinstance(kind, ARRAY):
+        return type(kind)(_existing(kind.item_type), dimensions=kind.dimensions)
+
+    class ENUM(postgresql.ENUM):  # type: ignore[misc]  # SQLAlchemy 1.4 has no types
+        # by which Alembic knows what to import
+        __module__ = postgresql.ENUM.__module__
+
+        def __repr__(self) -> str:
+            schema = f", schema={self.schema!r}" if self.schema else ""
+            return f"ENUM({', '.join(map(repr, self.enums))}, name={str(self.name)!r}{schema}, create_type=False)"
+
+    return ENUM(*kind.enums, name=str(kind.name), schema=kind.schema, create_type=False)
+
+
+def _sql_name(kind: Any) -> str:
+    return f"{quoted(kind.schema)}.{quoted(kind.name)}" if kind.schema else quoted(kind.name)
+
+
+def _literal(text: str) -> str:
+    # as SQLAlchemy's text() and psycopg2 hand it on: op.execute of a string takes a colon for a parameter
+    return "'" + text.replace("'", "''").replace(":", "\\:") + "'"

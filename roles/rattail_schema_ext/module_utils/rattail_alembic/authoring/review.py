@@ -1,0 +1,290 @@
+# Copyright: rattail_schema_ext contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A new revision put to the proof on a scratch database: up, down, and up again."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tempfile
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..copies import programs, scratch
+from ..copies.credentials import Login, connected
+from ..migration import runner
+from ..migration.child import Outcome
+from ..migration.job import CLONE, Job
+from ..observe import owners
+from ..observe.observation import Observation
+from ..postgres import catalog
+from ..postgres.catalog_changes import rewritten
+from ..postgres.connection import run
+from ..postgres.contents import VERSION_TABLE
+from ..postgres.limits import Limits
+from ..postgres.url import Target
+from ..problem import Refused
+from ..revisions.locations import standard
+from . import hazards
+from .hazards import Finding
+
+PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
+
+# Weak to strong (PostgreSQL, "Explicit Locking").
+_MODES = (
+    "RowExclusiveLock", "ShareUpdateExclusiveLock", "ShareLock", "ShareRowExclusiveLock", "ExclusiveLock",
+    "AccessExclusiveLock",
+)  # fmt: skip
+_SHOWN = 10
+# Lines of pg_dump's that differ each time: comments, its key since August 2025, what PostgreSQL 15.20 counts by itself.
+_ARBITRARY = re.compile(r"^\\(?:un)?restrict |^--|^$|SET \(pg_attver=\d+\);$")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The script to be reviewed. ``directories`` are all version locations, its own among them; ``back`` is Alembic's
+    destination without it.
+    """
+
+    revision: str
+    path: str
+    directories: tuple[str, ...]
+    back: str
+
+
+@dataclass
+class Review:
+    """What the review showed.
+
+    ``result`` is ``passed``, ``failed`` or ``skipped``, and ``reason`` why, where it is not passed. ``place`` tells
+    where the scratch database was; ``sql`` are the statements of the upgrade, ``down_sql`` of the downgrade;
+    ``locks`` what the upgrade held, ``findings`` its hazards, and ``judge`` who looked for them.
+    """
+
+    result: str = PASSED
+    reason: str = ""
+    place: str = ""
+    sql: list[str] = field(default_factory=list)
+    down_sql: list[str] = field(default_factory=list)
+    seconds: float | None = None
+    locks: list[str] = field(default_factory=list)
+    rewrites: list[str] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    judge: str = ""
+    warnings: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As results show it."""
+        return {**vars(self), "findings": [each.as_dict() for each in self.findings]}
+
+
+def skipped(reason: str) -> Review:
+    """A review that was not held."""
+    return Review(SKIPPED, reason)
+
+
+def hold(seen: Observation, subject: Subject) -> Review:
+    """Run the revision up, down and up again on a copy of the database's schema.
+
+    :raises Refused: where no such copy can be had.
+    """
+    assert seen.way is not None and seen.target is not None
+    review = Review()
+    bin_dir = seen.request.postgresql_bin_dir
+    with scratch.database(seen.way, content=scratch.SCHEMA, bin_dir=bin_dir) as copy:
+        review.place = {"server": "a copy on the same server", "cluster": "a copy in a server of its own"}[copy.place]
+        review.warnings += copy.warnings
+        try:
+            _prove(seen, subject, copy.target, review)
+        except _Failed as failed:
+            review.result, review.reason = FAILED, str(failed)
+    _look_for_hazards(seen, review)
+    return review
+
+
+class _Failed(Exception):
+    """What the revision did not stand."""
+
+
+def _prove(seen: Observation, subject: Subject, copy: Target, review: Review) -> None:
+    print_ = _Print(copy, seen.request.postgresql_bin_dir)
+    before, found = print_.take(), print_.catalog()
+    # a role that somebody makes on the same server meanwhile is not the revision's
+    up = replace(_job(seen, subject, copy), catalog=found)
+    # of what a downgrade may do the policy of the upgrade says nothing more
+    down = replace(up, destination=subject.back, downward=True, compare=False)
+    upgraded = ""
+
+    def up_first(outcome: Outcome) -> None:
+        nonlocal upgraded
+        _ran(outcome, "upgrade()")
+        _tell(review, outcome, subject.revision)
+        review.rewrites = sorted({owner.name for owner in rewritten(found, print_.catalog()) if owner.kind == "table"})
+        compared = outcome.last("drift") or {"differences": [], "error": "nothing was compared"}
+        if compared["error"]:
+            raise _Failed(f"The models cannot be held against the database: {compared['error']}.")
+        if compared["differences"]:
+            raise _Failed(f"Models and database differ after it: {' '.join(compared['differences'][:_SHOWN])}")
+        upgraded = print_.take()
+
+    def down_again(outcome: Outcome) -> None:
+        review.down_sql = _statements(_ran(outcome, "downgrade()"), subject.revision)
+        _same(before, print_.take(), "After downgrade() the schema is not what it was")
+
+    def up_again(outcome: Outcome) -> None:
+        _ran(outcome, "upgrade(), run again after downgrade(),")
+        _same(upgraded, print_.take(), "After upgrade() run again the schema is not what it was after the first")
+
+    runner.in_turn([(up, up_first), (down, down_again), (replace(up, compare=False), up_again)])
+
+
+def _job(seen: Observation, subject: Subject, copy: Target) -> Job:
+    assert seen.target is not None
+    request = seen.request
+    own = owners.of_locations(seen)[standard(request.app)]
+    return Job(
+        app=request.app,
+        config_file=request.config_file,
+        target=seen.target,
+        database=copy.dbname,
+        redirect=copy,
+        only=(subject.revision,),
+        limits=Limits(0, request.statement_timeout_seconds),
+        rehearsal=CLONE,
+        prefixes={subject.revision: own},
+        own=own,
+        directories=subject.directories,
+        compare=True,
+    )
+
+
+def _ran(outcome: Outcome, what: str) -> Outcome:
+    error = outcome.error
+    if error is None and not outcome.ending:
+        return outcome
+    if error is None:
+        raise _Failed(f"In {what} the app's process {outcome.ending}.")
+    if error["type"] == "Violated":
+        found = [each for event in outcome.events if event["event"] == "violations" for each in event["violations"]]
+        why = f"{found[0]['object']}: {found[0]['rule']}" if found else error["message"]
+        raise _Failed(f"{what} is against the policy: {why}")
+    statement = " ".join((error.get("statement") or "").split())
+    where = f" in the statement: {statement[:500]}" if statement else ""
+    raise _Failed(f"{what} fails: {error['type']}: {error['message'].rstrip('.')}{where}.")
+
+
+def _statements(outcome: Outcome, revision: str) -> list[str]:
+    told = [each for each in outcome.events if each["event"] == "rehearsed" and each["revision"] == revision]
+    return [statement for each in told for statement in each["sql"] if not _ours(statement)]
+
+
+def _ours(statement: str) -> bool:
+    """Statements that ask, and change nothing: of the guard, of SQLAlchemy's checks."""
+    return bool(re.match(r"(?:select|show|set local|savepoint|release)\b", statement, re.IGNORECASE))
+
+
+def _tell(review: Review, outcome: Outcome, revision: str) -> None:
+    review.sql = _statements(outcome, revision)
+    for event in outcome.events:
+        if event["event"] == "rehearsed" and event["revision"] == revision:
+            review.locks = list(event["locks"])
+        elif event["event"] == "applied" and event["revision"] == revision:
+            review.seconds = event["seconds"]
+
+
+def _same(wanted: str, found: str, what: str) -> None:
+    if wanted == found:
+        return
+    lines = list(difflib.unified_diff(wanted.splitlines(), found.splitlines(), "wanted", "found", lineterm="", n=0))
+    changed = [line for line in lines[2:] if not line.startswith("@@") and len(line) > 1]
+    raise _Failed(f"{what}: {'; '.join(changed[:_SHOWN])}")
+
+
+class _Print:
+    """The schema of the scratch database as pg_dump writes it, and its version rows: two that are alike are equal."""
+
+    def __init__(self, target: Target, bin_dir: str) -> None:
+        self._target = target
+        with connected(target) as connection:
+            self._login = Login.of(connection)
+            self._program = programs.choose("pg_dump", connection.info.server_version // 10000, bin_dir)
+
+    def take(self) -> str:
+        with tempfile.TemporaryFile() as file:
+            arguments = ["--schema-only", "--no-owner", *programs.TO_DATABASE]
+            said = programs.run(self._program, arguments, self._login, stdout=file.fileno())
+            if not said.ok:
+                raise Refused("review_failed", f"pg_dump of the scratch database failed: {said.reason}.", "Run again.")
+            file.seek(0)
+            lines = file.read().decode().splitlines()
+        # in no order, for a column that was dropped and added again is the last one
+        text = "\n".join(sorted(_named(line for line in lines if not _ARBITRARY.search(line))))
+        with connected(self._target) as connection, connection.cursor() as cursor:
+            [(table,)] = run(cursor, "select to_regclass(%s)::text", (VERSION_TABLE,))
+            rows = run(cursor, f"select version_num from {table} order by 1") if table else []
+        return "\n".join([text, *(f"version row {row}" for (row,) in rows)])
+
+    def catalog(self) -> catalog.Catalog:
+        with connected(self._target) as connection, connection.cursor() as cursor:
+            return catalog.snapshot(cursor)
+
+
+def _named(lines: Iterable[str]) -> Iterator[str]:
+    """Lines of a dump; one inside of a statement says whose it is (``TABLE public.poser_widget: code text``)."""
+    whole = ""
+    for line in lines:
+        if line.startswith(" "):
+            yield f"{whole}: {line.strip().rstrip(',')}"
+        else:
+            whole = line.rstrip(" (").partition("CREATE ")[2] or line
+            yield line
+
+
+def _look_for_hazards(seen: Observation, review: Review) -> None:
+    """Hold what the upgrade did against the tables that hold rows in the real database."""
+    assert seen.way is not None
+    held = _strongest(review.locks)
+    touched = {*held, *review.rewrites, *_words((*review.sql, *review.down_sql))}
+    with connected(seen.way) as connection, connection.cursor() as cursor:
+        filled = _filled(cursor, touched)
+    program = hazards.squawk()
+    statements: Sequence[str] = review.sql
+    review.judge = "the role's own list"
+    if program:
+        found, failure = hazards.by_squawk(program, review.sql, filled)
+        if failure:
+            review.warnings.append(failure)
+        else:
+            review.findings += found
+            review.judge, statements = "Squawk", ()
+    review.findings += hazards.find(statements, filled, review.rewrites)
+    review.findings += hazards.of_downgrade(review.down_sql, filled)
+    review.findings += hazards.held(held, filled, review.findings)
+
+
+def _words(statements: Iterable[str]) -> Iterator[str]:
+    return (name for each in statements for name in re.findall(r"[\w$]+", each))
+
+
+def _strongest(locks: Sequence[str]) -> dict[str, str]:
+    """Table → the strongest lock, out of ``AccessExclusiveLock on poser_widget``."""
+    found: dict[str, str] = {}
+    for each in locks:
+        mode, _, table = each.partition(" on ")
+        name = hazards.bare(table)
+        if mode in _MODES and (name not in found or _MODES.index(mode) > _MODES.index(found[name])):
+            found[name] = mode
+    return found
+
+
+def _filled(cursor: Any, names: Collection[str]) -> set[str]:
+    """Those tables among ``names`` that hold a row; one that may not be read is taken to hold some."""
+    found = run(
+        cursor,
+        "select relname, oid::regclass::text, has_table_privilege(oid, 'SELECT') from pg_class"
+        " where relkind in ('r', 'p') and relname = any(%s) and pg_table_is_visible(oid)",
+        (list(names),),
+    )
+    holds = "select exists (select from {})"
+    return {name for name, table, readable in found if not readable or run(cursor, holds.format(table))[0][0]}

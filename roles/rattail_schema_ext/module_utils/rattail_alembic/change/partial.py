@@ -1,0 +1,85 @@
+# Copyright: rattail_schema_ext contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What stands half way in a database after a revision that left its transaction did not come to its end."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ..migration import guard
+from ..observe import owners
+from ..observe.observation import Observation
+from ..postgres import catalog
+from ..postgres.catalog import Catalog
+from ..postgres.catalog_changes import difference, undo_sql
+from ..postgres.connection import run
+from .retry import Attempts
+
+# Indexes that nobody is building just now; the lock of CREATE INDEX CONCURRENTLY is on both.
+_INDEXES = """
+select c.oid::regclass::text, c.relname, n.nspname, t.relname, i.indisvalid
+from pg_index i join pg_class c on c.oid = i.indexrelid join pg_class t on t.oid = i.indrelid
+join pg_namespace n on n.oid = t.relnamespace
+where c.relname = any (%s) and c.relkind = 'i'
+and not exists (select from pg_locks l where l.relation = i.indexrelid and l.pid <> pg_backend_pid())
+"""
+# of a revision that can be run where its index is there
+_AGAIN = re.compile(r"if[_\s]+not[_\s]+exists|drop[_\s]+index", re.IGNORECASE)
+
+
+def clear(cursor: Any, before: Observation) -> list[str]:
+    """Drop indexes that an interrupted CREATE INDEX CONCURRENTLY has left, so that it can be run again.
+
+    Only those that a pending revision builds concurrently, and on a table that is its own. One that was
+    finished stays where the revision does not mind it (IF NOT EXISTS) or drops it itself.
+
+    :returns: warnings that say so.
+    """
+    assert before.plan is not None
+    names = {
+        name: revision.revision
+        for revision in before.plan.pending
+        if revision.revision in before.facts
+        for name in before.facts[revision.revision].concurrent_indexes
+    }
+    if not names:
+        return []
+    whose = owners.of_revisions(before)
+    warnings = []
+    for index, name, schema, table, valid in run(cursor, _INDEXES, (list(names),)):
+        revision = names[name]
+        if revision not in whose or not whose[revision].owns(schema, table):
+            continue
+        text = before.texts.get(before.facts[revision].path, "")
+        if valid and _AGAIN.search(text.split("def upgrade", 1)[-1].split("def downgrade", 1)[0]):
+            continue
+        cursor.execute(f"drop index concurrently {index}")
+        warnings.append(
+            f"The index {index} was left {'finished' if valid else 'invalid'} when revision {revision} was "
+            "interrupted: it was dropped, and is built again."
+        )
+    return warnings
+
+
+def tell(cursor: Any, answer: dict[str, Any], tried: Attempts, found: Catalog) -> None:
+    """Put into ``answer`` what a revision committed although it failed, and how to undo it.
+
+    :param cursor: of a session that sees only what is committed.
+    :param found: what there was before anything began.
+    """
+    begun = tried.outcome.unfinished
+    done = {each["revision"] for each in [*answer["applied"], *answer.get("reverted", [])]}
+    if begun is None or begun["revision"] in done:
+        return
+    left = [event for event in tried.left if event["revision"] == begun["revision"]]
+    if not left:
+        return
+    changes = difference(guard.as_found(left[0]) or found, catalog.snapshot(cursor))
+    answer["partial"] = {
+        "revision": left[0]["revision"],
+        "how": left[0]["how"],
+        "objects": [f"{change.action} {change.identity}" for change in changes],
+        "undo": [f"{statement.rstrip(';')};" for statement in undo_sql(changes)],
+        "invalid_indexes": catalog.invalid_indexes(cursor),
+    }

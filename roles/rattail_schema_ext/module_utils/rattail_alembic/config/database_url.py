@@ -1,0 +1,270 @@
+# Copyright: rattail_schema_ext contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The database URL that the app's own ``make_config`` comes to, read without importing the app.
+
+Sources: ``wuttjamaican/conf.py`` and ``wuttjamaican/db/conf.py`` 0.18.1 to 0.33, ``rattail/config.py``
+and ``rattail/db/config.py`` 0.21, and python-configuration 0.12, which they keep their settings in.
+What is not reproduced here raises :class:`Unsure`, never another answer.
+"""
+
+from __future__ import annotations
+
+import configparser
+import io
+import os
+import re
+import shlex
+from collections.abc import Mapping
+
+from ..cores import Core
+from ..host import distributions
+from ..postgres.url import Target, parse_url
+from ..problem import Refused
+
+__all__ = ["Target", "Unsure", "database_url", "direct_url", "parse_url"]
+
+Settings = dict[str, str]
+
+# Before this, values were not interpolated, and a file was read again each time it was named.
+_FIRST_OF_ITS_KIND = (0, 18, 1)
+
+# Options of an engine that change nothing about its URL and cannot fail with these values.
+_TRUTH = re.compile(r"true|yes|on|1|false|no|off|0", re.IGNORECASE)
+_NUMBER = re.compile(r"[0-9]+", re.ASCII)
+_ANYTHING = re.compile(r".*", re.DOTALL)
+_HARMLESS = {
+    "url": _ANYTHING,
+    "pool_pre_ping": _ANYTHING,
+    "record_changes": _ANYTHING,
+    "log_pool_status": _ANYTHING,
+    "echo": _TRUTH,
+    "echo_pool": _TRUTH,
+    "pool_size": _NUMBER,
+    "max_overflow": _NUMBER,
+    "pool_recycle": _NUMBER,
+    "pool_timeout": _NUMBER,
+    "poolclass": re.compile(r"sqlalchemy\.pool:(QueuePool|NullPool)"),
+}
+_RATTAIL_ONLY = ("record_changes", "log_pool_status")
+_SIZED = ("pool_size", "max_overflow", "pool_timeout")
+
+
+class Unsure(Exception):
+    """Raised where only the app's own ``make_config`` can tell, and ``reason`` says why."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+def database_url(config_file: str, core: Core, environ: Mapping[str, str]) -> str:
+    """The URL of ``make_config(config_file, usedb=False).appdb_engine``, password included, as it was written.
+
+    Relative paths in the files count from the working directory, as they do for the app. What a
+    config extension of the app may do to the engine afterwards is not seen.
+
+    :param environ: where the app would find ``RATTAIL_CONFIG_PLUS_FILES`` or ``WUTTA_CONFIG_PLUS_FILES``.
+    :raises Refused: where the app would have no database, or fail on its files.
+    :raises Unsure: where a setting is in use whose meaning is not reproduced here.
+    """
+    _refuse_to_guess_at_old_releases()
+    prefix = core.config_prefix
+    layers = _layers(config_file, prefix, environ)
+    keys = _listed(_get(layers, f"{prefix}.db.keys") or "default", config_file)
+    settings = _below(layers, f"{prefix}.db")
+    urls = {key: _engine_url(settings, key, core) for key in (key.strip() for key in keys)}
+    url = urls.get("default")
+    if not url:
+        url = "default.url = postgresql://user:password@host/database"
+        missing = url if "default" in urls else "default to the list keys"
+        raise Refused(
+            "database_unconfigured",
+            f"{config_file} and the files it includes configure no database for {core.name}.",
+            f"Add {missing} in section [{prefix}.db] of {config_file}.",
+        )
+    return url
+
+
+def direct_url(config_file: str, core: Core, environ: Mapping[str, str], option: str) -> str:
+    """The URL for migrations that the host's config has at ``option``, password included.
+
+    It is looked for where the app's own settings are: in the config file and in those that it
+    requires or includes. It says nothing to the app.
+
+    :param option: ``section:option``, e.g. ``rattail.db:migration.url``.
+    :param environ: as for :func:`database_url`.
+    :raises Refused: where there is no such option, what it holds is no URL of a PostgreSQL database, or
+        the files cannot be read.
+    """
+    section, _, name = (part.strip() for part in option.partition(":"))
+    if not section or not name or "//" in option or "@" in option:
+        # It may be a URL that somebody put there, password and all, and so is not shown.
+        raise Refused(
+            "database_option_invalid",
+            "rattail_schema_ext_database_option does not name an option of a config file.",
+            "Write it as section:option, e.g. rattail.db:migration.url; the URL itself stays in the host's config.",
+        )
+    # The parser of the config files has the names of options in lower case.
+    url = _get(_layers(config_file, core.config_prefix, environ), f"{section}.{name.lower()}")
+    if not url:
+        raise Refused(
+            "database_option_missing",
+            f"{config_file} and the files it includes have no option {name} in section [{section}], "
+            "which rattail_schema_ext_database_option names.",
+            f"Add {name} = postgresql://user:password@host/database there, or correct the variable.",
+        )
+    try:
+        parse_url(url)
+    except Refused as refused:
+        problem = refused.problem
+        cause = problem.cause.replace("The database URL in the app's config", f"{name} in [{section}]")
+        raise Refused(problem.code, cause, problem.remedy) from None
+    return url
+
+
+def _layers(config_file: str, prefix: str, environ: Mapping[str, str]) -> list[Settings]:
+    """The settings of every file that the app reads, those of earlier ones first."""
+    more = environ.get(f"{prefix.upper()}_CONFIG_PLUS_FILES")
+    files: dict[str, Settings] = {}
+    for path in [config_file, *([] if more is None else more.split(os.pathsep))]:
+        _load(path, prefix, files, required_by="")
+    return list(files.values())
+
+
+def _refuse_to_guess_at_old_releases() -> None:
+    release = distributions.version("WuttJamaican")
+    if release is None:
+        raise Unsure("WuttJamaican is not installed here")
+    if tuple(int(part) for part in re.findall(r"\d+", release)[:3]) < _FIRST_OF_ITS_KIND:
+        raise Unsure(f"WuttJamaican {release} reads config files in another way")
+
+
+def _load(path: str, prefix: str, files: dict[str, Settings], required_by: str | None) -> None:
+    """Read a file and then those it requires and includes; the first to have a value wins."""
+    path = os.path.abspath(path)
+    if path in files:
+        return
+    settings = _read(path)
+    if settings is None:
+        if required_by is None:
+            return
+        raise Refused(
+            "config_require_missing",
+            f"The config file {path} cannot be read" + (f", which {required_by} requires." if required_by else "."),
+            "Create it, make it readable, or take it out of the list.",
+        )
+    files[path] = settings
+    for each in _listed(settings.get(f"{prefix}.config.require", ""), path):
+        _load(each, prefix, files, required_by=path)
+    for each in _listed(settings.get(f"{prefix}.config.include", ""), path):
+        _load(each, prefix, files, required_by=None)
+
+
+def _read(path: str) -> Settings | None:
+    """The settings of one file, by ``section.option``; None where it cannot be read.
+
+    The values are interpolated, written out and read in again, because that is what happens to them
+    in ``WuttaConfig._load_ini_configs``, and a text can change on the way.
+    """
+    parser = configparser.ConfigParser(defaults={"here": os.path.dirname(path), "__file__": path})
+    try:
+        if not parser.read(path):
+            return None
+        written = configparser.RawConfigParser()
+        for section in parser.sections():
+            written.add_section(section)
+            for option in parser.options(section):
+                value = parser.get(section, option, raw=section.startswith("formatter_"))
+                written.set(section, option, value)
+        text = io.StringIO()
+        written.write(text)
+        again = configparser.RawConfigParser()
+        again.optionxform = str  # type: ignore[assignment,method-assign]
+        # Written as UTF-8, read in the locale's encoding.
+        again.read_string(io.TextIOWrapper(io.BytesIO(text.getvalue().encode("utf-8"))).read())
+    except configparser.InterpolationError as error:
+        raise Refused(
+            "config_interpolation",
+            f"{path}: the value of {error.option} in [{error.section}] has a % that leads nowhere.",
+            "Write %% for a percent sign, or define what it names.",
+        ) from None
+    except UnicodeDecodeError:
+        raise Refused("config_encoding", f"{path} is not in the locale's encoding.", "Save it as UTF-8.") from None
+    except configparser.Error as error:
+        line = getattr(error, "lineno", None) or next((each[0] for each in getattr(error, "errors", [])), None)
+        raise Refused(
+            "config_syntax",
+            f"{path}" + (f", line {line}" if line else "") + " cannot be read as a config file.",
+            "Look there for a section or option that is there twice, or for a line without =.",
+        ) from None
+    return {f"{name}.{option}": value for name in again.sections() for option, value in again.items(name)}
+
+
+def _listed(text: str, path: str) -> list[str]:
+    """``wuttjamaican.util.parse_list``: words between white space and commas, quotes taken off."""
+    lexer = shlex.shlex(text)
+    lexer.whitespace += ","
+    lexer.whitespace_split = True
+    try:
+        words = list(lexer)
+    except ValueError:
+        raise Refused(
+            "config_syntax", f"{path}: a list of files or keys has a quote that is not closed.", "Close it."
+        ) from None
+    return [word[1:-1] if (word[:1] == word[-1:] == '"') or (word[:1] == word[-1:] == "'") else word for word in words]
+
+
+def _get(layers: list[Settings], key: str) -> str | None:
+    """``WuttaConfig.get``: a value is overshadowed by settings below it, file by file."""
+    for settings in layers:
+        if any(name.startswith(f"{key}.") for name in settings):
+            return None
+        if key in settings:
+            return settings[key]
+    return None
+
+
+def _below(layers: list[Settings], key: str) -> Settings:
+    """``WuttaConfig.get_dict``: all settings below ``key``, those of earlier files first."""
+    found: Settings = {}
+    for settings in reversed(layers):
+        below = {name[len(key) + 1 :]: value for name, value in settings.items() if name.startswith(f"{key}.")}
+        if not below and key in settings:
+            raise Unsure(f"{key} is a value of its own in one file")
+        found.update(below)
+    return found
+
+
+def _engine_url(settings: Settings, key: str, core: Core) -> str | None:
+    """``get_engines``: the URL of one engine, once it is sure that the app can make the engine."""
+    prefixes = [f"{key}.", "sqlalchemy."] if key == "default" else [f"{key}."]
+    for prefix in prefixes:
+        options = {name[len(prefix) :]: value for name, value in settings.items() if name.startswith(prefix)}
+        if "url" in options:
+            _refuse_to_guess_at_options(options, f"{core.config_prefix}.db.{prefix}", core)
+            if key != "default":
+                _check_other(options["url"], key)
+            return options["url"]
+        if "poolclass" in options:
+            # It is imported before the URL is missed.
+            raise Unsure(f"{core.config_prefix}.db.{prefix}poolclass has no URL beside it")
+    return None
+
+
+def _refuse_to_guess_at_options(options: Settings, prefix: str, core: Core) -> None:
+    for name, value in options.items():
+        allowed = _HARMLESS.get(name)
+        if allowed is None or not allowed.fullmatch(value) or (name in _RATTAIL_ONLY and core.name != "rattail"):
+            raise Unsure(f"what {prefix}{name} does to the engine is not reproduced")
+    if options.get("poolclass", "").endswith("NullPool") and any(name in options for name in _SIZED):
+        raise Unsure(f"{prefix}poolclass has no use for its other options")
+    if "plugin" in options["url"]:
+        raise Unsure(f"{prefix}url may have a plugin of SQLAlchemy in its query")
+
+
+def _check_other(url: str, key: str) -> None:
+    """The app makes all its engines at once, and fails where one of them cannot be made."""
+    try:
+        parse_url(url)
+    except Refused:
+        raise Unsure(f"the URL of the database {key} is not one that is read here") from None

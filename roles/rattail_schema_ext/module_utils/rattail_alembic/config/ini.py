@@ -1,0 +1,215 @@
+# Copyright: rattail_schema_ext contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A config file line by line, as Python's configparser takes it, with nothing lost.
+
+The values come from configparser itself; what is added here is where each of them stands.
+"""
+
+from __future__ import annotations
+
+import configparser
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+from ..problem import Refused
+
+_LINE = re.compile(r"([^\r\n]*)(\r\n|\r|\n)|([^\r\n]+)")
+_HEADER = configparser.RawConfigParser.SECTCRE
+_OPTION = configparser.RawConfigParser.OPTCRE
+_DEEPER = "    "
+
+
+class Line(NamedTuple):
+    """One line: its ``text``, its ``end`` (empty only at the end of the file), and what it is.
+
+    ``kind`` is ``header``, ``option``, ``value`` (a continuation), ``comment`` or ``blank``;
+    ``section`` and ``option`` say what it belongs to, empty where there is none.
+    """
+
+    text: str
+    end: str
+    kind: str
+    section: str
+    option: str
+
+    @property
+    def indent(self) -> str:
+        """The white space it begins with."""
+        return self.text[: len(self.text) - len(self.text.lstrip())]
+
+    @property
+    def prefix(self) -> str:
+        """Of an option's line, all that stands before the value, or is to stand there."""
+        match = _OPTION.match(self.text.strip())
+        if match is None or not match["value"]:
+            return self.text.rstrip() + " "
+        return self.text[: len(self.indent) + match.start("value")]
+
+
+def decode(data: bytes, name: str) -> str:
+    """The text of a file.
+
+    :raises Refused: for a byte order mark, and for what is not UTF-8: Alembic fails on both.
+    """
+    if data.startswith(b"\xef\xbb\xbf"):
+        raise Refused(
+            "config_bom",
+            f"{name}, line 1: the file begins with a byte order mark, on which Alembic fails.",
+            "Save it as UTF-8 without a byte order mark.",
+        )
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = len(list(_LINE.finditer(data[: error.start].decode("utf-8") + ".")))
+        raise Refused(
+            "config_encoding",
+            f"{name}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8.",
+            "Save the file as UTF-8.",
+        ) from None
+
+
+def parse(text: str, name: str) -> configparser.RawConfigParser:
+    """The text as configparser reads it: strictly, as Alembic and Rattail do, without interpolation.
+
+    :raises Refused: naming the line, and never quoting it: it may hold a password.
+    """
+    parser = configparser.RawConfigParser()
+    try:
+        parser.read_string(_LINE.sub(lambda match: (match[1] or match[3] or "") + "\n", text))
+    except configparser.DuplicateSectionError as error:
+        raise Refused(
+            "config_duplicate",
+            f"{name}, line {error.lineno}: the section [{error.section}] is there a second time.",
+            "Make the two one.",
+        ) from None
+    except configparser.DuplicateOptionError as error:
+        raise Refused(
+            "config_duplicate",
+            f"{name}, line {error.lineno}: {error.option} is there a second time in [{error.section}].",
+            "Leave one of the two.",
+        ) from None
+    except configparser.MissingSectionHeaderError as error:
+        raise Refused(
+            "config_syntax",
+            f"{name}, line {error.lineno}: there is text before the first [section].",
+            "Put it below a section's header, or make it a comment with # at its start.",
+        ) from None
+    except configparser.ParsingError as error:
+        raise Refused(
+            "config_syntax",
+            f"{name}, line {error.errors[0][0]}: this is neither a section, nor an option, nor a comment.",
+            "Write it as `name = value`, or indent it if it continues the value above.",
+        ) from None
+    return parser
+
+
+def scan(text: str) -> list[Line]:
+    """The lines of a text that :func:`parse` accepts. Joined, their texts and ends are the text."""
+    lines = []
+    section = option = ""
+    depth = 0
+    for match in _LINE.finditer(text):
+        words, end = match[1] or match[3] or "", match[2] or ""
+        bare = words.strip()
+        indent = len(words) - len(words.lstrip())
+        if not bare:
+            kind = "blank"
+        elif bare.startswith(("#", ";")):
+            kind = "comment"
+        elif option and indent > depth:
+            kind = "value"
+        else:
+            depth = indent
+            header = _HEADER.match(bare)
+            if header:
+                kind, section, option = "header", header["header"], ""
+            else:
+                found = _OPTION.match(bare)
+                kind, option = "option", found["option"].rstrip().lower() if found else ""
+        lines.append(Line(words, end, kind, section, option))
+    return lines
+
+
+def body(lines: Iterable[Line], section: str) -> list[int]:
+    """Where a section stands: the indexes of its lines from the header to its last value.
+
+    Blank lines and comments after that are left to whatever comes next.
+    """
+    inside = [(index, line) for index, line in enumerate(lines) if line.section == section]
+    last = max((index for index, line in inside if line.kind not in ("comment", "blank")), default=-1)
+    return [index for index, _ in inside if index <= last]
+
+
+def merge(
+    text: str, section: str, options: Mapping[str, str], same: Callable[[str, str, str], bool], whole: str
+) -> str:
+    """``text`` with ``options`` (raw values by lower-cased name) in ``section``, and all else as it was.
+
+    An option stays byte for byte where ``same(name, its value, the wanted value)``. ``whole`` is the
+    section's text, appended where there is no such section. What is written ends its lines as the
+    section does, or else the file.
+    """
+    lines = scan(text)
+    inside = body(lines, section)
+    end = _line_end(lines[index] for index in inside) or _line_end(lines) or "\n"
+    if not inside:
+        return _append(lines, whole, end)
+    values = parse(text, "")
+    pieces = [line.text + line.end for line in lines]
+    missing = dict(options)
+    for index in inside:
+        line = lines[index]
+        if line.kind != "option" or line.option not in options:
+            continue
+        now, value = values.get(section, line.option), missing.pop(line.option)
+        if same(line.option, now, value):
+            continue
+        if now.startswith("\n") and "\n" in value:
+            value = "\n" + value
+        more = [later for later in inside if later > index and lines[later].option == line.option]
+        deeper = next((lines[later].indent for later in more if lines[later].kind == "value"), line.indent + _DEEPER)
+        pieces[index] = _option(line.prefix, value, deeper, end) + line.end
+        for later in more:
+            if lines[later].kind != "comment":
+                pieces[later] = ""
+    if missing:
+        indent = _indent_of_more(lines, inside)
+        pieces[inside[-1]] += "" if lines[inside[-1]].end else end
+        pieces[inside[-1]] += "".join(
+            _option(f"{indent}{name} = ", value, indent + _DEEPER, end) + end for name, value in missing.items()
+        )
+    return "".join(pieces)
+
+
+def _line_end(lines: Iterable[Line]) -> str:
+    ends = Counter(line.end for line in lines if line.end)
+    return max(ends, key=lambda end: (ends[end], end == "\n"), default="")
+
+
+def _append(lines: list[Line], whole: str, end: str) -> str:
+    before = "".join(line.text + line.end for line in lines)
+    if lines and not lines[-1].end:
+        before += end
+    if lines and lines[-1].kind != "blank":
+        before += end
+    return before + "".join(line.text + end for line in scan(whole.rstrip()))
+
+
+def _option(prefix: str, value: str, deeper: str, end: str) -> str:
+    first, *more = value.split("\n")
+    return (prefix + first).rstrip() + "".join(end + deeper + line for line in more if line)
+
+
+def _indent_of_more(lines: list[Line], inside: list[int]) -> str:
+    """How far to indent an option put after all others.
+
+    No deeper than the option above, or it would continue that one's value; no less than the header
+    below, or that would continue ours.
+    """
+    if lines[inside[-1]].option:
+        option = lines[inside[-1]].option
+        return next(lines[index].indent for index in inside if lines[index].option == option)
+    following = (line for line in lines[inside[-1] + 1 :] if line.kind == "header")
+    return next(following, lines[inside[-1]]).indent

@@ -1,0 +1,395 @@
+# Copyright: rattail_schema_ext contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""``[alembic]`` in a config file: what it says, what it should say, and how to put that in.
+
+Values are raw throughout, as they stand in the file: ``%(here)s`` is not filled in, and a literal
+percent sign is ``%%``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import posixpath
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ..cores import Core
+from ..problem import Refused
+from . import ini
+
+NAME = "alembic"
+
+# When Alembic learned what: its changelog, and alembic/script/base.py of each release.
+_HAS_VERSION_PATH_SEPARATOR = (1, 7)
+_HAS_NEWLINE = (1, 13, 3)
+_HAS_PATH_SEPARATOR = (1, 16)
+
+# What Alembic looks up in its section, and so also finds in [DEFAULT].
+_READ_BY_ALEMBIC = (
+    "script_location",
+    "version_locations",
+    "path_separator",
+    "version_path_separator",
+    "prepend_sys_path",
+    "recursive_version_locations",
+    "sourceless",
+    "file_template",
+    "timezone",
+    "truncate_slug_length",
+    "output_encoding",
+    "revision_environment",
+)
+_MANAGED = ("script_location", "version_locations", "path_separator", "version_path_separator")
+
+
+class Section(NamedTuple):
+    """``[alembic]`` as it stands in a file: its own options, raw, by lower-cased name."""
+
+    present: bool
+    options: dict[str, str]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """``[alembic]`` as it is to be.
+
+    ``separator_name`` is what the Alembic in use calls its separator. ``other_separator`` is what the
+    option of the other name has to say, and empty where the file does not have it. ``needed`` says
+    whether the file has to change, and ``reasons`` why.
+    """
+
+    script_location: str
+    version_locations: tuple[str, ...]
+    separator_name: str
+    separator: str
+    other_separator: str
+    needed: bool
+    reasons: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def options(self) -> dict[str, str]:
+        """The options as the section holds them, for an Alembic that reads it before it is written."""
+        options = {
+            "script_location": self.script_location,
+            "version_locations": SEPARATORS[self.separator].join(self.version_locations),
+            self.separator_name: self.separator,
+        }
+        if self.other_separator:
+            options[_other(self.separator_name)] = self.other_separator
+        return options
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it for a module result, and so for ``templates/alembic.conf.j2``."""
+        return {
+            "script_location": self.script_location,
+            "version_locations": list(self.version_locations),
+            "separator_name": self.separator_name,
+            "separator": self.separator,
+            "other_separator_name": _other(self.separator_name),
+            "other_separator": self.other_separator,
+            "needed": self.needed,
+            "reasons": list(self.reasons),
+            "warnings": list(self.warnings),
+        }
+
+
+def read(data: bytes, name: str) -> Section:
+    """What ``[alembic]`` says in the text ``data`` of the file ``name``.
+
+    :raises Refused: naming the line, where Alembic would refuse the file or miss the section.
+    """
+    text = ini.decode(data, name)
+    parser = ini.parse(text, name)
+    lines = ini.scan(text)
+    inside = [lines[index] for index in ini.body(lines, NAME)]
+    if not inside:
+        _refuse_lookalikes(lines, name)
+    options = {line.option: parser.get(NAME, line.option) for line in inside if line.kind == "option"}
+    leaking = [key for key in _READ_BY_ALEMBIC if key in parser.defaults() and key not in options]
+    return Section(
+        present=bool(inside),
+        options=options,
+        warnings=tuple(f"{name}: Alembic takes {key} from [DEFAULT]; set it in [{NAME}] instead." for key in leaking),
+    )
+
+
+def _refuse_lookalikes(lines: Iterable[ini.Line], name: str) -> None:
+    for number, line in enumerate(lines, start=1):
+        header = re.match(r"\[\s*alembic\s*\]", line.text.strip(), re.IGNORECASE)
+        if header is None or line.kind not in ("header", "value"):
+            continue
+        raise Refused(
+            "config_header",
+            f"{name}, line {number}: Alembic does not take {header[0]!r} for its section"
+            + (", because the line is indented." if line.kind == "value" else "."),
+            f"Write it as [{NAME}], at the start of the line.",
+        )
+
+
+def replace(data: bytes, rendered: str) -> bytes:
+    """``data`` with the options of ``rendered``, the text of a whole ``[alembic]`` section.
+
+    An option that already says the same stays byte for byte, one that differs has its value replaced,
+    what is missing comes last in the section, and a missing section last in the file. Every other
+    byte stays. A second application changes nothing.
+
+    :raises Refused: where ``data`` is nothing to build on, or ``rendered`` is more than one section.
+    """
+    read(data, "the config file")
+    parser = ini.parse(rendered, "the section")
+    if parser.sections() != [NAME] or parser.defaults():
+        raise Refused(
+            "section_invalid",
+            f"The text to be put in is not [{NAME}] alone.",
+            f"Give the text of one [{NAME}] section.",
+        )
+    options = dict(parser.items(NAME))
+    separator = options.get("path_separator", options.get("version_path_separator", "space"))
+    same = functools.partial(_same, separator=separator)
+    return ini.merge(data.decode("utf-8"), NAME, options, same, rendered).encode("utf-8")
+
+
+def _same(name: str, now: str, new: str, separator: str) -> bool:
+    if name != "version_locations":
+        return now == new
+    return [key(spec) for spec in split(now, separator)] == [key(spec) for spec in split(new, separator)]
+
+
+def extract(data: bytes) -> str:
+    """The text of ``[alembic]`` alone, for a diff; empty where there is none.
+
+    In a line that is none of the role's options, whatever follows ``://`` is left out: a database URL
+    may stand there.
+    """
+    lines = ini.scan(ini.decode(data, "the config file"))
+    inside = [lines[index] for index in ini.body(lines, NAME)]
+    return "".join(
+        (line.text if line.option in _MANAGED and line.kind != "comment" else re.sub(r"://.+", "://***", line.text))
+        + "\n"
+        for line in inside
+    )
+
+
+def _separator_read(options: Mapping[str, str], alembic_version: tuple[int, ...]) -> tuple[str, str]:
+    """Name and value of the separator this Alembic goes by; both empty where it finds none."""
+    names = ["version_path_separator"] if alembic_version >= _HAS_VERSION_PATH_SEPARATOR else []
+    if alembic_version >= _HAS_PATH_SEPARATOR:
+        names.insert(0, "path_separator")
+    return next(((name, options[name]) for name in names if name in options), ("", ""))
+
+
+def wanted(
+    section: Section,
+    *,
+    core: Core,
+    app_location: str,
+    integration_locations: Sequence[str],
+    script_location: str | None,
+    alembic_version: tuple[int, ...],
+) -> Wanted:
+    """What ``section`` should say, so that the app's, its integrations' and core's revisions are found.
+
+    What is missing is added and nothing dropped. Where the order is right as it is, it stays: two
+    apps that share a file must not undo each other's.
+
+    Locations are given as Alembic sees them (``pkg:path`` or a path).
+
+    :raises Refused: where a location with a space in it meets an Alembic that knows no ``newline``.
+    """
+    options = section.options
+    ahead = list(dict.fromkeys(_escaped(spec) for spec in (app_location, *integration_locations)))
+    last = core.version_location
+    known = {key(spec): spec for spec in (*ahead, last)}
+    ahead = [spec for spec in ahead if key(spec) != key(last)]
+    text = options.get("version_locations", "")
+    found = meant(text, _separator_read(options, alembic_version)[1], set(known))
+    found = [known.get(key(spec), spec) for spec in found]
+    reasons = disorder(found, ahead, last)
+    locations = arranged(found, ahead, last) if reasons else found
+
+    name = "path_separator" if alembic_version >= _HAS_PATH_SEPARATOR else "version_path_separator"
+    separator = _separator_for(options, name, locations, set(known), alembic_version)
+    script = _escaped(script_location) if script_location else options.get("script_location") or core.script_location
+    if "\n" in script.strip():
+        raise Refused(
+            "script_location_lines",
+            f"script_location in [{NAME}] has more than one line.",
+            "Leave the one that Alembic's env.py is in.",
+        )
+    result = Wanted(
+        script_location=script.strip(),
+        version_locations=tuple(locations),
+        separator_name=name,
+        separator=separator,
+        other_separator=separator if _other(name) in options else "",
+        needed=False,
+        reasons=(),
+        warnings=tuple(_warnings(options, locations, known, alembic_version)),
+    )
+    if not section.present:
+        reasons = [f"there is no [{NAME}] section"]
+    else:
+        reasons += _differences(options, result, bool(reasons))
+    return dataclasses.replace(result, needed=bool(reasons), reasons=tuple(reasons))
+
+
+def _separator_for(
+    options: Mapping[str, str], name: str, locations: list[str], known: set[str], alembic_version: tuple[int, ...]
+) -> str:
+    spaced = [spec for spec in locations if re.search(r"\s", spec)]
+    # At the start of a line these would make it a comment.
+    one_line = any(spec.startswith(("#", ";")) for spec in locations)
+    if spaced and (one_line or alembic_version < _HAS_NEWLINE):
+        raise Refused(
+            "location_space",
+            f"The version location {spaced[0]!r} has a space in it, which cannot be told from a separator.",
+            "Move it to a path without spaces, or use Alembic 1.13.3 or newer, which can have each on its own line.",
+        )
+    if spaced or one_line:
+        return "newline" if spaced else "space"
+    text = options.get("version_locations", "")
+    for value in (options.get(each) for each in (name, _other(name))):
+        if value == "space":
+            return value
+        if value == "newline" and alembic_version >= _HAS_NEWLINE and meant(text, value, known) == split(text, value):
+            return value
+    return "space"
+
+
+def _differences(options: Mapping[str, str], result: Wanted, rearranged: bool) -> list[str]:
+    """Why the section has to change, beside the list of locations itself."""
+    reasons = []
+    for name, new in result.options().items():
+        now = options.get(name)
+        if now is not None and _same(name, now, new, result.separator):
+            continue
+        if name == "version_locations":
+            if not rearranged:
+                reasons.append(f"{name} is not written with the separator {result.separator!r}")
+        elif now is None:
+            reasons.append(f"{name} is not set")
+        elif name == "script_location":
+            reasons.append(f"{name} is {now!r}, not {new!r}")
+        elif SEPARATORS.get(now) == ":":
+            reasons.append(f"{name} {now!r} splits pkg:path at its colon")
+        else:
+            reasons.append(f"{name} is {now!r}, not {new!r}")
+    return reasons
+
+
+def _warnings(
+    options: Mapping[str, str], locations: list[str], known: Mapping[str, str], alembic_version: tuple[int, ...]
+) -> list[str]:
+    warnings = [
+        f"[{NAME}] keeps the version location {spec}, which belongs neither to the app, "
+        "nor to its integrations, nor to core."
+        for spec in dict.fromkeys(locations)
+        if key(spec) not in known
+    ]
+    paths = options.get("prepend_sys_path", "")
+    if alembic_version >= _HAS_PATH_SEPARATOR and re.search(r"[,:;]", paths):
+        warnings.append(
+            f"Alembic splits prepend_sys_path ({paths}) by path_separator too: write its entries with that between."
+        )
+    return warnings
+
+
+def _other(separator_name: str) -> str:
+    return "path_separator" if separator_name == "version_path_separator" else "version_path_separator"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%%")
+
+
+# What Alembic calls the characters that may stand between two locations (alembic/config.py).
+SEPARATORS = {"space": " ", "newline": "\n", "os": os.pathsep, ":": ":", ";": ";"}
+
+
+def key(spec: str) -> str:
+    """What makes two locations the same without a look at the disk: ``p:a/b/`` is ``p:a/b``."""
+    package, colon, path = spec.partition(":")
+    return f"{package}:{posixpath.normpath(path)}" if colon else posixpath.normpath(spec)
+
+
+def split(text: str, separator: str) -> list[str]:
+    """As every Alembic splits that knows the separator: a line break is no space."""
+    if separator == "newline":
+        return [line.strip() for line in text.split("\n") if line]
+    return [piece for piece in text.split(" ") if piece]
+
+
+def meant(text: str, separator: str, known: set[str]) -> list[str]:
+    """The locations that whoever wrote ``text`` meant, also where the separator does not say so."""
+    if separator not in SEPARATORS:
+        return _words(text)
+    pieces = [piece.strip() for line in text.split("\n") for piece in line.split(SEPARATORS[separator])]
+    pieces = [piece for piece in pieces if piece]
+    if separator == "space":
+        pieces = [word.strip(",") for word in text.split()]
+    elif SEPARATORS[separator] == ":" and not all(piece.startswith(("/", "%(")) for piece in pieces):
+        return _words(text) if len(_words(text)) > 1 else _paired(pieces)
+    result = []
+    for piece in pieces:
+        words = _words(piece)
+        result += words if any(key(word) in known for word in words) else [piece]
+    return [piece for piece in result if piece]
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in re.split(r"[\s,]+", text) if word]
+
+
+def _paired(pieces: list[str]) -> list[str]:
+    """``pkg:path`` locations put together again that were joined, and so split, with colons."""
+    result: list[str] = []
+    path = r"[^/%]" if len(pieces) == 2 else r"[^/%]*/"
+    for piece in pieces:
+        package = result[-1] if result else ""
+        if re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*", package) and re.match(path, piece):
+            result[-1] = f"{package}:{piece}"
+        else:
+            result.append(piece)
+    return result
+
+
+def disorder(found: list[str], ahead: list[str], last: str) -> list[str]:
+    """What is wrong with the list of locations, in short clauses."""
+    reasons = [f"{spec} is missing" for spec in (*ahead, last) if spec not in found]
+    reasons += [f"{spec} is there twice" for spec in dict.fromkeys(found) if found.count(spec) > 1]
+    there = [spec for spec in ahead if spec in found]
+    reasons += [
+        f"{before} is not before {after}"
+        for before, after in zip(there, there[1:])
+        if found.index(before) > found.index(after)
+    ]
+    if last in found and found[-1] != last:
+        reasons.append(f"{last} is not last")
+    return reasons
+
+
+def arranged(found: list[str], ahead: list[str], last: str) -> list[str]:
+    """The list put right, moving as little as will do.
+
+    The first of ``ahead`` comes first and ``last`` last. The integrations keep their places if these
+    are in order; one that is not moves up to just before its successor, and a missing one comes right
+    after its predecessor. That way the runs of two apps over one file come to rest.
+    """
+    first, middle = ahead[:1], ahead[1:]
+    result = [spec for spec in dict.fromkeys(found) if spec not in (*first, last)]
+    there = [spec for spec in middle if spec in result]
+    for before, after in reversed(list(zip(there, there[1:]))):
+        if result.index(before) > result.index(after):
+            result.remove(before)
+            result.insert(result.index(after), before)
+    place = 0
+    for spec in middle:
+        if spec not in result:
+            result.insert(place, spec)
+        place = result.index(spec) + 1
+    return [*first, *result, last]

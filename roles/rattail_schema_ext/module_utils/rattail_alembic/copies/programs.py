@@ -1,0 +1,274 @@
+# Copyright: rattail_schema_ext contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""PostgreSQL's programs on this machine: which are there, which one is right for a server, and running them."""
+
+from __future__ import annotations
+
+import ctypes
+import glob
+import os
+import re
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import IO, Any, Union
+
+from ..problem import Refused, mask
+from .credentials import SERVICE, Login
+
+# Where Debian, Red Hat, SUSE and a build from source put versions side by side.
+_PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/usr/lib/postgresql[0-9]*/bin", "/usr/local/pgsql/bin")
+# How a client program takes the way that it is handed by a Login.
+TO_DATABASE = (f"--dbname=service={SERVICE}", "--no-password")
+
+_SERVER_PROGRAMS = ("initdb", "pg_ctl", "postgres")
+
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
+_PATIENCE_SECONDS = 5.0
+
+File = Union[int, IO[Any]]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program of PostgreSQL's; ``major`` is its major version (9 for all of 9.x)."""
+
+    path: str
+    major: int
+
+    @property
+    def name(self) -> str:
+        return os.path.basename(self.path)
+
+    def beside(self, name: str) -> Program:
+        """Another program of the same release.
+
+        :raises Refused: where it is not in the same directory.
+        """
+        # where this is a link, the others are found where it leads
+        for origin in (self.path, os.path.realpath(self.path)):
+            path = os.path.join(os.path.dirname(origin), name)
+            if os.access(path, os.X_OK):
+                return Program(path, self.major)
+        raise Refused(
+            "program_missing",
+            f"{os.path.dirname(self.path)} has {self.name}, but no {name}.",
+            f"Install {package(name, self.major)}.",
+        )
+
+
+@dataclass(frozen=True)
+class Said:
+    """How a program ended: ``ending`` is empty where it did well, and ``messages`` is what it wrote to stderr."""
+
+    ending: str
+    messages: str
+
+    @property
+    def ok(self) -> bool:
+        return not self.ending
+
+    @property
+    def reason(self) -> str:
+        """Its first error, or else how it ended: part of a sentence, masked."""
+        found = errors(self.messages)
+        return mask((found[0][0] if found else self.ending).rstrip("."))
+
+
+def package(name: str, major: int) -> str:
+    """The Debian package that brings a program of a major version."""
+    return f"postgresql-{major}" if name in _SERVER_PROGRAMS else f"postgresql-client-{major}"
+
+
+def find(name: str, bin_dir: str = "") -> list[Program]:
+    """The programs called ``name`` that start here, each with its version, in the order of the places.
+
+    :param bin_dir: the one directory to look in; empty: PATH, and where distributions put them.
+    """
+    if bin_dir:
+        directories = [bin_dir]
+    else:
+        directories = [each for each in os.environ.get("PATH", os.defpath).split(os.pathsep) if each]
+        directories += [each for place in _PLACES for each in sorted(glob.glob(place))]
+    found: dict[str, Program] = {}
+    for directory in directories:
+        path = os.path.join(directory, name)
+        real = os.path.realpath(path)
+        if real in found or not os.access(path, os.X_OK):
+            continue
+        if os.path.basename(real) == "pg_wrapper":
+            # Debian's wrapper takes the version that it likes; what it wraps is found by itself.
+            directories += sorted(glob.glob(_PLACES[0]))
+            continue
+        major = _major(path)
+        if major:
+            found[real] = Program(path, major)
+    return list(found.values())
+
+
+def _major(path: str) -> int:
+    try:
+        done = subprocess.run(
+            [path, "--version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    return major_of(done.stdout.decode(errors="replace"))
+
+
+def major_of(line: str) -> int:
+    """The major version in what a program answers to ``--version``; 0 where there is none.
+
+    ``pg_dump (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`` → 15; also ``18beta1`` and ``9.6.24`` (→ 9).
+    """
+    match = re.match(r"\S+ \([^)]*\) (\d+)", line)
+    return int(match.group(1)) if match else 0
+
+
+def choose(name: str, server_major: int, bin_dir: str = "", *, otherwise: str = "") -> Program:
+    """The program for a server: of its own major version, else of the next newer one.
+
+    pg_dump refuses a server that is newer than itself (its manual page, "Notes"), and what a newer one
+    writes may not go into an older server.
+
+    :param otherwise: what else the user may do, as the end of the remedy.
+    :raises Refused: where there is none, or none that is new enough.
+    """
+    found = find(name, bin_dir)
+    chosen = best(found, server_major)
+    if chosen is not None:
+        return chosen
+    where = bin_dir or "PATH and below /usr/lib/postgresql"
+    install = f"Install {package(name, server_major)} (your distribution's, or the PostgreSQL project's)"
+    choices = [
+        install,
+        "name its directory in rattail_schema_ext_postgresql_bin_dir",
+        *([otherwise] if otherwise else []),
+    ]
+    remedy = ", ".join(choices[:-1]) + f", or {choices[-1]}."
+    if not found:
+        raise Refused(
+            "program_missing", f"There is no {name} in {where}, and the server is PostgreSQL {server_major}.", remedy
+        )
+    versions = " and ".join(f"{each.path} ({each.major})" for each in found)
+    raise Refused(
+        "program_too_old",
+        f"The server is PostgreSQL {server_major}, which is too new for every {name} here: {versions}.",
+        remedy,
+    )
+
+
+def best(found: Iterable[Program], server_major: int) -> Program | None:
+    """The first of the smallest version that is not below the server's; None where all are."""
+    return min((each for each in found if each.major >= server_major), key=lambda each: each.major, default=None)
+
+
+class Running:
+    """A program that was started, and may be waited for."""
+
+    def __init__(self, process: subprocess.Popen[bytes], messages: IO[bytes]) -> None:
+        self.process = process
+        self._messages = messages
+
+    def wait(self) -> Said:
+        """How it ended; waits as long as it takes."""
+        status = self.process.wait()
+        self._messages.seek(0)
+        text = self._messages.read().decode(errors="replace")
+        name = os.path.basename(str(self.process.args[0])) if isinstance(self.process.args, list) else ""
+        if status < 0:
+            return Said(f"{name} was killed by {signal.Signals(-status).name}", text)
+        return Said(f"{name} ended with exit code {status}" if status else "", text)
+
+
+@contextmanager
+def running(
+    program: Program,
+    arguments: Sequence[str],
+    login: Login | None = None,
+    *,
+    stdin: File = subprocess.DEVNULL,
+    stdout: File = subprocess.DEVNULL,
+    inherited: Sequence[int] = (),
+    uid: int | None = None,
+    gid: int | None = None,
+    at_our_death: signal.Signals = signal.SIGKILL,
+) -> Iterator[Running]:
+    """Start a program that lives no longer than this block, and no longer than this process.
+
+    :param login: the database that it is to use; it is told by environment, not by arguments.
+    :param inherited: file descriptors that it is to have, too.
+    :param uid: with ``gid``, the account to run it as; ours unless given.
+    :param at_our_death: the signal that it gets when this process dies.
+    :raises Refused: where it cannot be started.
+    """
+    ourselves = os.getpid()
+
+    def bound_to_us() -> None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, int(at_our_death))
+        if os.getppid() != ourselves:
+            os._exit(1)
+
+    with ExitStack() as stack:
+        messages = stack.enter_context(tempfile.TemporaryFile())
+        environment, passed = stack.enter_context((login or Login({})).handed_over(uid))
+        try:
+            process = subprocess.Popen(
+                [program.path, *arguments],
+                stdin=stdin,
+                stdout=stdout,
+                stderr=messages,
+                env=environment,
+                cwd="/",
+                pass_fds=[*passed, *inherited],
+                preexec_fn=bound_to_us,
+                user=uid,
+                group=gid,
+                extra_groups=None if uid is None else [],
+            )
+        except OSError as error:
+            raise Refused(
+                "program_failed",
+                f"{program.path} cannot be started: {error.strerror}.",
+                "Let everybody run PostgreSQL's programs, or name others in rattail_schema_ext_postgresql_bin_dir.",
+            ) from None
+        stack.callback(_end, process)
+        yield Running(process, messages)
+
+
+def run(program: Program, arguments: Sequence[str], login: Login | None = None, **options: Any) -> Said:
+    """Run a program to its end; ``options`` as for :func:`running`."""
+    with running(program, arguments, login, **options) as started:
+        return started.wait()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        # so that it takes back what it asked of the server
+        process.terminate()
+        try:
+            process.wait(_PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def errors(messages: str) -> list[tuple[str, str]]:
+    """What a program complained about: pairs of the error and, where it names it, the SQL command.
+
+    Only the words around them are taken as they are with ``LC_ALL=C``; the server may speak another language.
+    """
+    found: list[tuple[str, str]] = []
+    for line in messages.splitlines():
+        match = re.match(r"\S+: (?:error|fatal): (.*)", line)
+        if match:
+            found.append((re.sub(r"^(?:could not execute query|query failed): ", "", match.group(1)), ""))
+        elif found and not found[-1][1]:
+            command = re.match(r"(?:\S+: detail: )?(?:Command|Query) was: (.*)", line)
+            if command:
+                found[-1] = (found[-1][0], command.group(1))
+    return [(re.sub(r"\s+", " ", error), command) for error, command in found]

@@ -1,0 +1,260 @@
+# Copyright: rattail_schema_ext contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The app's virtual environment: who runs it, what it holds, and where it imports the app from.
+
+Nothing here imports the app: a package is found, never executed.
+"""
+
+from __future__ import annotations
+
+import glob
+import importlib.util
+import json
+import os
+import pwd
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlparse
+
+from ..problem import Refused
+from . import distributions
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution
+
+PACKAGING_FILES = ("pyproject.toml", "setup.py", "setup.cfg")
+
+
+def refuse_wrong_user(user: str) -> None:
+    """Every file made here belongs to ``user``, so the role must be that user.
+
+    :raises Refused: naming the line to add. ``become_user`` without ``become`` is ignored by Ansible
+        in silence, which is the usual reason.
+    """
+    try:
+        wanted = pwd.getpwnam(user).pw_uid
+    except KeyError:
+        raise Refused(
+            "user_unknown",
+            f"There is no user {user!r} on this host.",
+            "Create it, or name the owner of the environment: rattail_schema_ext_user: NAME.",
+        ) from None
+    if os.geteuid() != wanted:
+        running = _name_of(os.geteuid())
+        raise Refused(
+            "become_missing",
+            f"The role runs as {running!r} and cannot act as {user!r}, who owns the environment.",
+            f"Add `become: true` to the play, or set rattail_schema_ext_user: {running}.",
+        )
+
+
+def _name_of(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def is_running_in(env_dir: str) -> bool:
+    """Whether this very interpreter is the environment's."""
+    return os.path.realpath(sys.prefix) == os.path.realpath(env_dir)
+
+
+def explain_from_outside(env_dir: str, user: str) -> Refused:
+    """Why the environment's Python could not be started, as seen from another Python on the host."""
+    try:
+        refuse_wrong_user(user)
+    except Refused as refused:
+        if refused.problem.code == "user_unknown" or os.geteuid() != 0:
+            return refused
+    python = Path(env_dir) / "bin" / "python"
+    try:
+        there = python.exists()
+    except PermissionError:
+        there = False
+    if not there:
+        return Refused(
+            "environment_missing",
+            f"There is no Python environment at {env_dir} ({python} does not exist).",
+            "Create it (python3 -m venv) and install the app's base into it, or correct rattail_schema_ext_env_dir.",
+        )
+    words = _why_not(str(python), user)
+    if words is None:
+        return Refused(
+            "look_failed",
+            f"{python} works, yet looking at the host with it as {user!r} failed.",
+            "Run again with -vvv to see why; to become another unprivileged user, "
+            "Ansible needs pipelining or the package acl on the host.",
+        )
+    return Refused(
+        "environment_broken",
+        f"{python} cannot be run as {user!r}: {words}.",
+        f"Run it by hand as {user} to see why; a directory above it may be closed to that user.",
+    )
+
+
+def _why_not(python: str, user: str) -> str | None:
+    """What keeps ``user`` from running ``python``; None where nothing does."""
+    identity: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        account = pwd.getpwnam(user)
+        groups = os.getgrouplist(user, account.pw_gid)
+        identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": groups}
+    try:
+        trial = subprocess.run([python, "-c", "import sys"], cwd="/", capture_output=True, check=False, **identity)
+    except OSError as error:
+        return error.strerror or str(error)
+    if trial.returncode == 0:
+        return None
+    words = trial.stderr.decode(errors="replace").strip().splitlines()
+    return words[-1].rstrip(".") if words else f"it ends with {trial.returncode}"
+
+
+def version_of(distribution: str) -> str:
+    """The installed version of a distribution.
+
+    :raises Refused: naming interpreter and package, where it is missing.
+    """
+    version = distributions.version(distribution)
+    if version is None:
+        raise _missing(distribution)
+    return version
+
+
+def refuse_missing(package: str) -> None:
+    """:raises Refused: where ``package`` cannot be imported here."""
+    if importlib.util.find_spec(package) is None:
+        raise _missing(package)
+
+
+def _missing(package: str) -> Refused:
+    advice = "psycopg2-binary" if package == "psycopg2" else package
+    return Refused(
+        "package_missing",
+        f"{sys.executable} has no package {package!r}.",
+        f"Install it: {sys.executable} -m pip install {advice}.",
+    )
+
+
+def version_tuple(version: str) -> tuple[int, ...]:
+    """``"1.16.4"`` as ``(1, 16, 4)``; what follows the first part that is no number is left out."""
+    numbers: list[int] = []
+    for part in version.split("."):
+        if not part.isdigit():
+            break
+        numbers.append(int(part))
+    return tuple(numbers)
+
+
+def package_directory(package: str) -> str | None:
+    """The directory that ``import package`` would use, or None. ``package`` may be dotted.
+
+    Only the top-level package is looked up, so nothing is imported; packages below it are
+    taken to lie in directories of their names.
+    """
+    top, _, rest = package.partition(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    for location in spec.submodule_search_locations:
+        directory = os.path.join(location, *rest.split(".")) if rest else location
+        if os.path.isdir(directory):
+            return directory
+    return None
+
+
+def is_below(path: str, directory: str) -> bool:
+    """Whether ``path`` is ``directory`` or lies in it, symbolic links resolved."""
+    inner, outer = os.path.realpath(path), os.path.realpath(directory)
+    return inner == outer or inner.startswith(outer + os.sep)
+
+
+def install_reason(app: str, source_dir: str) -> str:
+    """Why the editable install of ``source_dir`` has to be made (again); empty where it is as it should be.
+
+    Three things make it stale: the app is imported from elsewhere, the packaging files changed after
+    the install (their inode change time is newer than pip's record: a content hash would need a state
+    file, and modification times are kept by rsync), or a declared dependency is unmet.
+    """
+    found = package_directory(app)
+    if found is None:
+        return f"{app} is not installed"
+    if not is_below(found, source_dir):
+        return f"{app} is imported from {found}"
+    record = _editable_record(source_dir)
+    if record is None:
+        return f"{app} is not an editable install of {source_dir}"
+    installed = os.stat(record).st_mtime
+    for name in PACKAGING_FILES:
+        path = os.path.join(source_dir, name)
+        if os.path.exists(path) and os.stat(path).st_ctime > installed:
+            return f"{name} changed since the install"
+    dist_info = os.path.dirname(record)
+    unmet = "" if distributions.surely_met(dist_info) else _first_unmet(dist_info)
+    return f"the dependency {unmet} is not met" if unmet else ""
+
+
+def _editable_record(source_dir: str) -> str | None:
+    """pip's note (PEP 610) of the editable install of ``source_dir``."""
+    for directory in sys.path:
+        for record in glob.glob(os.path.join(glob.escape(directory), "*.dist-info", "direct_url.json")):
+            try:
+                note = json.loads(Path(record).read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                continue
+            url = urlparse(note.get("url", ""))
+            editable = note.get("dir_info", {}).get("editable", False)
+            if editable and url.scheme == "file" and _same(unquote(url.path), source_dir):
+                return record
+    return None
+
+
+def _same(one: str, other: str) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
+def _first_unmet(dist_info: str) -> str:
+    from importlib.metadata import PathDistribution
+
+    return next(_unmet(PathDistribution(Path(dist_info))), "")
+
+
+def _unmet(distribution: Distribution, extra: str = "") -> Iterator[str]:
+    """Direct requirements that are not installed, or not in the version asked for.
+
+    Extras of a requirement (``rattail[db]``) are followed one level: that is where an app's own
+    declaration ends. Without ``packaging`` or pip's copy of it nothing can be told, and nothing is said.
+    """
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import distribution as installed
+
+    try:
+        from packaging.requirements import Requirement
+    except ImportError:
+        try:
+            from pip._vendor.packaging.requirements import Requirement  # type: ignore[assignment]  # the same class
+        except ImportError:
+            return
+    for line in distribution.requires or []:
+        requirement = Requirement(line)
+        marker = requirement.marker
+        if marker and not marker.evaluate({"extra": extra}):
+            continue
+        if extra and (not marker or marker.evaluate({"extra": ""})):
+            continue  # required without the extra too, so not the extra's to answer for
+        try:
+            found = installed(requirement.name)
+        except PackageNotFoundError:
+            yield str(requirement)
+            continue
+        if not requirement.specifier.contains(found.version, prereleases=True):
+            yield f"{requirement} (installed: {found.version})"
+        elif not extra:
+            for name in sorted(requirement.extras):
+                yield from _unmet(found, name)

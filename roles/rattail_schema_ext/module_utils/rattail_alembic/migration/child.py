@@ -1,0 +1,217 @@
+# Copyright: rattail_schema_ext contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A forked child in which the app's code can do what it likes.
+
+Whatever the app does to its process (print, replace ``sys.stdout``, ``os.chdir``, ``sys.exit``,
+``os._exit``) it does to the child. What the child has to say comes over a pipe of its own as lines of
+JSON, its stdout and stderr go to a file, and it dies with its parent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import glob
+import json
+import os
+import select
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import IO, Any, NoReturn
+
+from ..problem import Refused, mask
+
+Event = dict[str, Any]
+Report = Callable[[Event], None]
+
+QUIET: Event = {"event": "quiet"}
+# A child that reports this goes on once its parent has heard it.
+PAUSE: Event = {"event": "pause"}
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_OUTPUT_LINES = 20
+_PATIENCE_SECONDS = 0.1
+
+
+@dataclass
+class Outcome:
+    """What became of a child.
+
+    ``events`` are its messages in order. ``error`` is its last word where it failed: keys ``type``,
+    ``message``, ``statement``, ``sqlstate``, ``trace``, and ``problem`` where it was refused.
+    ``ending`` says how the process ended where it ended without a last word. ``output`` is the end
+    of what the app printed.
+    """
+
+    events: list[Event] = field(default_factory=list)
+    error: Event | None = None
+    ending: str = ""
+    output: str = ""
+
+    def last(self, name: str) -> Event | None:
+        """The latest event of that name."""
+        return next((event for event in reversed(self.events) if event["event"] == name), None)
+
+    @property
+    def unfinished(self) -> Event | None:
+        """The ``applying`` event of the revision that was running when the child ended; None between revisions."""
+        turns = [event for event in self.events if event["event"] in ("applying", "applied")]
+        return turns[-1] if turns and turns[-1]["event"] == "applying" else None
+
+
+def in_child(work: Callable[[Report], None], listen: Report | None = None) -> Outcome:
+    """Run ``work`` in a forked child and return what it reported.
+
+    ``work`` gets a function that sends an event (a JSON-able dict with the key ``event``). After ``PAUSE`` that
+    function returns once ``listen`` has.
+
+    :param listen: gets each event as it comes, and ``{"event": "quiet"}`` every tenth of a second without
+        one. What it raises ends the child, and is raised here.
+    """
+    listen = listen or (lambda _event: None)
+    reading, writing = os.pipe()
+    waiting, waking = os.pipe()
+    parent = os.getpid()
+    # What the child leaves behind becomes ours.
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    with tempfile.TemporaryFile() as output:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        child = os.fork()
+        if child == 0:
+            os.close(reading)
+            os.close(waking)
+            _be_the_child(work, writing, waiting, output.fileno(), parent)
+        os.close(writing)
+        os.close(waiting)
+        outcome = Outcome()
+        try:
+            with os.fdopen(reading, "rb", buffering=0) as pipe, os.fdopen(waking, "wb", buffering=0) as wake:
+                for event in _events(pipe, child):
+                    listen(event)
+                    if event["event"] == "error":
+                        outcome.error = event
+                    elif event == PAUSE:
+                        with contextlib.suppress(BrokenPipeError):
+                            wake.write(b"\n")
+                    elif event is not QUIET:
+                        outcome.events.append(event)
+        except BaseException:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            _end_orphans()
+            raise
+        _, status = os.waitpid(child, 0)
+        output.seek(0)
+        printed = output.read().decode(errors="replace").splitlines()
+        outcome.output = mask("\n".join(printed[-_OUTPUT_LINES:]))
+    if outcome.error is None and outcome.last("end") is None:
+        _end_orphans()
+        outcome.ending = (
+            f"was killed by {signal.Signals(os.WTERMSIG(status)).name}"
+            if os.WIFSIGNALED(status)
+            else f"left with exit code {os.WEXITSTATUS(status)}"
+        )
+    return outcome
+
+
+def _events(pipe: IO[bytes], child: int) -> Iterator[Event]:
+    """What the child says, until its last word or its end.
+
+    The pipe's own end is not waited for: a process that the app left behind may hold it open.
+    """
+    text = b""
+    while True:
+        heard = False
+        # Whether the child has ended is asked before the pipe is emptied, so that nothing it said is missed.
+        ended = os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        while select.select([pipe], [], [], 0 if ended else _PATIENCE_SECONDS)[0]:
+            heard = True
+            more = pipe.read(65536)
+            if not more:
+                return
+            *lines, text = (text + more).split(b"\n")
+            for line in lines:
+                event = json.loads(line)
+                yield event
+                if event["event"] in ("error", "end"):
+                    return
+        if ended:
+            return
+        if not heard:
+            yield QUIET
+
+
+def _end_orphans() -> None:
+    """End what a child left behind that had no last word: it may have forked, and migrate in the background."""
+    while True:
+        processes = {int(path.split("/")[2]): _parent_of(path) for path in glob.glob("/proc/[0-9]*/stat")}
+        orphans = [process for process, parent in processes.items() if parent == os.getpid()]
+        if not orphans:
+            return
+        for orphan in orphans:
+            try:
+                os.kill(orphan, signal.SIGKILL)
+            except PermissionError:
+                return  # it became another user
+            os.waitpid(orphan, 0)
+
+
+def _parent_of(path: str) -> int:
+    """The parent's id in a ``/proc/PID/stat``, after the name in brackets and the state (proc(5)); 0 without one."""
+    try:
+        with open(path, "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def _be_the_child(work: Callable[[Report], None], pipe: int, waiting: int, output: int, parent: int) -> NoReturn:
+    try:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+        stream = os.fdopen(pipe, "wb")
+        with open(os.devnull, "rb") as nothing:
+            os.dup2(nothing.fileno(), 0)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115  stays open as long as the child lives
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+
+        def report(event: Event) -> None:
+            stream.write(json.dumps(event).encode() + b"\n")
+            stream.flush()
+            if event == PAUSE:
+                os.read(waiting, 1)
+
+        try:
+            work(report)
+            report({"event": "end"})
+        except BaseException as error:
+            report(_describe(error))
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+    finally:
+        os._exit(0)
+
+
+def _describe(error: BaseException) -> Event:
+    origin = getattr(error, "orig", None) or error
+    message = str(origin).strip()
+    if isinstance(error, SyntaxError):
+        message = f"{error.msg} in {error.filename}, line {error.lineno}"
+    return {
+        "event": "error",
+        "type": type(error).__name__,
+        "message": mask(message.splitlines()[0] if message else ""),
+        "statement": getattr(error, "statement", None),
+        "sqlstate": getattr(origin, "pgcode", None) or getattr(origin, "sqlstate", None) or "",
+        "problem": error.problem.as_dict() if isinstance(error, Refused) else None,
+        "trace": mask("".join(traceback.format_exception(type(error), error, error.__traceback__))),
+    }

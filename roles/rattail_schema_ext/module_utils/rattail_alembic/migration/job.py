@@ -1,0 +1,70 @@
+# Copyright: rattail_schema_ext contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What a child that migrates is to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..policy.prefixes import Prefixes
+from ..postgres.catalog import Catalog
+from ..postgres.limits import Limits
+from ..postgres.url import Target
+
+TRANSACTION = "transaction"
+
+
+CLONE = "clone"
+
+# read_only_sql_transaction (errcodes of PostgreSQL)
+READ_ONLY = "25006"
+
+# Its second row breaks the constraint, which is asked at COMMIT only: that transaction can end in no other way
+# than a rollback.
+POISONED = "nothing_of_this_is_committed"
+
+# What to do about a violation, and about rows of others' tables.
+ENFORCE, WARN, OFF = "enforce", "warn", "off"
+
+
+REPORT, REFUSE = "report", "refuse"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one child is to do. ``own`` tells which names are the app's.
+
+    ``target`` is where the app's own config leads, and ``redirect`` where its connections are led instead.
+    ``unpooled`` says that this is the server itself, so that no connection through a pooler is taken for it.
+    ``prefixes`` tells, for each revision that is not free to do what it likes, whose a name is. ``rehearsal``
+    is empty, ``transaction`` or ``clone``. ``lock_pid`` is the server process that holds the lock, 0 where
+    none is needed. ``catalog`` is what another session saw before anything began, and ``leaving`` are the
+    revisions that are known to leave their transaction. ``only`` names what was planned: nothing is done where Alembic
+    comes to something else.
+    ``directories`` are version locations to take in place of the config file's, and ``compare`` is whether models
+    and database are held against each other in the end. ``record`` is whether the SQL of each revision is told, as it
+    always is in a rehearsal.
+    """
+
+    app: str
+    config_file: str
+    target: Target
+    database: str
+    redirect: Target | None = None
+    unpooled: bool = False
+    limits: Limits = field(default_factory=Limits)
+    destination: str = "heads"
+    downward: bool = False
+    only: tuple[str, ...] = ()
+    rehearsal: str = ""
+    policy: str = ENFORCE
+    policy_data: str = REPORT
+    prefixes: Mapping[str, Prefixes] = field(default_factory=dict)
+    own: Prefixes = field(default_factory=lambda: Prefixes(()))
+    lock_pid: int = 0
+    catalog: Catalog | None = field(default=None, repr=False)
+    leaving: frozenset[str] = frozenset()
+    directories: tuple[str, ...] = ()
+    compare: bool = False
+    record: bool = False

@@ -1,0 +1,147 @@
+# Copyright: rattail_schema_ext contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The app's other connections while a revision runs: which of them may only read, and whether any was used.
+
+What a revision commits on another connection is neither undone with it nor told from what other sessions do.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from ..postgres import limits
+from ..postgres.connection import run
+from .connect_hook import plain_cursor
+
+# pq: PQTRANS_IDLE, PQTRANS_INTRANS
+IDLE, IN_TRANSACTION = 0, 2
+
+# Two servers may each have a database of that name.
+WHICH = "select current_database(), pg_postmaster_start_time()"
+# A snapshot of the statistics is kept for the whole transaction otherwise.
+_NO_SNAPSHOT = "select pg_stat_clear_snapshot()"
+_LAST_QUERIES = "select pid, query_start::text from pg_stat_activity where pid = any (%s)"
+# From here to the savepoint's release a transaction that was there before can only read; nothing makes it write again.
+_HOLD = "savepoint rattail_schema_ext; set transaction read only"
+_HELD = "select transaction_timestamp()::text, current_setting('transaction_read_only')"
+_SESSION = "session"
+
+
+class Beside:
+    """Every connection of the app's, and what of them may do what."""
+
+    def __init__(self) -> None:
+        # The database that each leads to.
+        self._connections: WeakKeyDictionary[Any, tuple[Any, ...]] = WeakKeyDictionary()
+        # Those that may only read: from the next transaction on, or in one that began at that time.
+        self._held: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+        self._migrating: Any = None
+        self._which: tuple[Any, ...] = ()
+        self._confined = self._everywhere = False
+        self._running = self._opened = False
+        self._queries: set[tuple[Any, ...]] = set()
+
+    @property
+    def confined(self) -> bool:
+        """Whether a revision runs that may write on its own connection only."""
+        return self._running and self._confined
+
+    def add(self, connection: Any) -> None:
+        """A connection was opened, and is in no transaction."""
+        with plain_cursor(connection) as cursor:
+            [self._connections[connection]] = run(cursor, WHICH)
+        connection.commit()
+        self._opened = self._opened or (self._running and self._connections[connection] == self._which)
+        self.see(connection)
+
+    def add_unseen(self) -> None:
+        """One was opened of which nothing can be told."""
+        self._opened = self._opened or self._running
+
+    def begin(self, cursor: Any, *, confine: bool, everywhere: bool, watch: bool) -> None:
+        """A revision begins.
+
+        :param cursor: of the migrating connection.
+        :param confine: whether it may only read on others to the same database, and ``everywhere`` whether on those to
+            others, too.
+        :param watch: whether it will be asked if they :meth:`worked`.
+        """
+        self._migrating, self._running, self._opened = cursor.connection, True, False
+        self._which = self._connections.get(self._migrating) or run(cursor, WHICH)[0]
+        self._confined, self._everywhere = confine, everywhere
+        self._see_all()
+        if watch:
+            self._queries = self._last_queries(cursor)
+
+    def end(self, *, free: bool) -> None:
+        """It has ended.
+
+        :param free: whether the others may write again.
+        """
+        self._running = False
+        if free:
+            self._confined = self._everywhere = False
+            self._see_all()
+
+    def see(self, connection: Any) -> None:
+        """Have a connection only read, or write again, as it is now to be: before it is used."""
+        which = self._connections.get(connection)
+        if which is None or connection is self._migrating or connection.closed:
+            return
+        wanted = self._confined if which == self._which else self._everywhere
+        held = self._held.get(connection, "")
+        status = connection.info.transaction_status
+        if status == IDLE:
+            if wanted and held != _SESSION:
+                _confine(connection)
+                self._held[connection] = _SESSION
+            elif held and not wanted:
+                if held == _SESSION:
+                    _free(connection)
+                del self._held[connection]
+        elif status == IN_TRANSACTION and wanted and not held:
+            with plain_cursor(connection) as cursor:
+                cursor.execute(_HOLD)
+                [(self._held[connection], _)] = run(cursor, _HELD)
+        elif status == IN_TRANSACTION and held and held != _SESSION and not wanted:
+            with plain_cursor(connection) as cursor:
+                # A savepoint before ours may have been gone back to, or another transaction begun.
+                if run(cursor, _HELD) == [(held, "on")]:
+                    cursor.execute("release savepoint rattail_schema_ext")
+            del self._held[connection]
+
+    def worked(self, cursor: Any) -> bool:
+        """Whether another connection to the same database was opened or used since the revision began."""
+        return self._opened or self._last_queries(cursor) != self._queries
+
+    def _see_all(self) -> None:
+        for connection in list(self._connections):
+            self.see(connection)
+
+    def _last_queries(self, cursor: Any) -> set[tuple[Any, ...]]:
+        """When each of them was used last."""
+        pids = [
+            connection.info.backend_pid
+            for connection, which in self._connections.items()
+            if connection is not self._migrating and not connection.closed and which == self._which
+        ]
+        run(cursor, _NO_SNAPSHOT)
+        return set(run(cursor, _LAST_QUERIES, (pids,)))
+
+
+def _confine(connection: Any) -> None:
+    """Have a connection only read, from its next transaction on."""
+    with plain_cursor(connection) as cursor:
+        # for transactions that the driver does not begin
+        limits.put(cursor, {"default_transaction_read_only": "on"})
+    connection.commit()
+    connection.readonly = True
+
+
+def _free(connection: Any) -> None:
+    """Undo that."""
+    connection.readonly = None
+    with plain_cursor(connection) as cursor:
+        cursor.execute("reset default_transaction_read_only")
+    connection.commit()

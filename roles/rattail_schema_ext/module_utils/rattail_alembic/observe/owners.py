@@ -1,0 +1,65 @@
+# Copyright: rattail_schema_ext contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Whose a name is, for each version location and each revision."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from ..policy import prefixes
+from ..policy.prefixes import Prefixes, with_core
+from ..revisions.locations import package_of, standard
+from .observation import Observation
+
+_CREATES = re.compile(r"\b(?:create_table\(|rename_table\(\s*['\"]\w+['\"],)\s*['\"](\w+)['\"]")
+
+
+def of_revisions(seen: Observation) -> dict[str, Prefixes]:
+    """For each revision that is not core's: whose a name is. A revision is whose version location its file lies in."""
+    assert seen.graph is not None
+    whose = of_locations(seen)
+    revisions = seen.graph.revisions.values()
+    return {each.revision: whose[each.location] for each in revisions if each.location in whose}
+
+
+def of_locations(seen: Observation) -> dict[str, Prefixes]:
+    """For each version location that is not core's: whose a name is.
+
+    A location that is a plain path, which nobody's package is the owner of, is the app's.
+    """
+    assert seen.graph is not None
+    request = seen.request
+    core = request.base.version_location
+    core_directories = {os.path.realpath(each.directory) for each in seen.locations if each.spec == core}
+    own: dict[str, tuple[str, ...]] = {}
+    for location in seen.locations:
+        package = package_of(location.spec).split(".")[0]
+        if os.path.realpath(location.directory) in core_directories:
+            continue
+        if not package or location.spec == standard(request.app):
+            own[location.spec] = _app_prefixes(seen)
+        else:
+            own[location.spec] = prefixes.of_package(package, request.integration_prefixes)
+    reserved = frozenset(_core_tables(seen, core))
+    return {
+        spec: with_core(
+            Prefixes(mine, tuple(each for other, given in own.items() if other != spec for each in given)),
+            reserved,
+        )
+        for spec, mine in own.items()
+    }
+
+
+def _app_prefixes(seen: Observation) -> tuple[str, ...]:
+    """What the user says; by default the app's name, or, for an app that is published, what its tables really carry."""
+    request = seen.request
+    given = prefixes.clean(request.prefixes)
+    return prefixes.of_package(request.app) if given == (request.app,) else given
+
+
+def _core_tables(seen: Observation, core: str) -> set[str]:
+    """Names of tables that core's revisions make, wherever they read like it."""
+    assert seen.graph is not None
+    paths = (each.path for each in seen.graph.revisions.values() if each.location == core)
+    return {name for path in paths for name in _CREATES.findall(seen.texts.get(path, ""))}

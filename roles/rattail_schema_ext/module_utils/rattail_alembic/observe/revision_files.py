@@ -1,0 +1,222 @@
+# Copyright: rattail_schema_ext contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The part of a look that reads revisions: the files of every version location at the commit wanted."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from ..host import environment, git
+from ..problem import Refused
+from ..revisions import locations
+from ..revisions.graph import Graph, Revision, RevisionFile, Unreadable, is_revision_file
+from ..revisions.locations import Location
+from .observation import Observation
+from .request import Request
+
+
+def look_at_locations(seen: Observation) -> None:
+    """Where each version location leads, for the commit wanted."""
+    if seen.section is None or seen.source_failed:
+        return
+    request = seen.request
+    files: list[str] = []
+    if seen.commits is not None and seen.wanted is not None:
+        files = seen.commits.files(seen.wanted.commit)
+    for spec in seen.section.version_locations:
+        package = locations.package_of(spec)
+        # Another package of the same name may lie in the source; only what is known to come from it counts.
+        ours = request.source_enabled and package and _comes_from_source(request, package.split(".")[0])
+        offered = (files or locations.source_files(request.source_dir, package)) if ours else []
+        seen.locations.append(
+            locations.resolve(
+                spec,
+                config_file=request.config_file,
+                working_dir=request.env_dir,
+                package_directory=environment.package_directory,
+                source_dir=request.source_dir if request.source_enabled else "",
+                source_files=offered,
+            )
+        )
+
+
+def _comes_from_source(request: Request, package: str) -> bool:
+    if package == request.app.split(".")[0]:
+        return True
+    found = environment.package_directory(package)
+    return found is not None and environment.is_below(found, request.source_dir)
+
+
+def look_at_revisions(seen: Observation, stack: ExitStack) -> None:
+    """The graph of all revision files, and what is to be said of it.
+
+    :param stack: takes what has to live as long as the look does.
+    """
+    files: dict[str, list[RevisionFile]] = {}
+    directories = set()
+    for location in seen.locations:
+        found = _revision_files(seen, location)
+        if found is None:
+            _judge_missing(seen, location)
+        # Alembic, too, loads a directory once that two locations lead to.
+        elif os.path.realpath(location.directory) not in directories:
+            directories.add(os.path.realpath(location.directory))
+            files[location.spec] = found
+            if location.relative is not None:
+                seen.own_files += found
+    if not seen.locations or seen.problems:
+        return
+    try:
+        if _is_on(seen.options.get("sourceless", "")):
+            raise Unreadable(seen.request.config_file, "sourceless revisions are no text")
+        seen.graph = Graph.from_files(file for found in files.values() for file in found)
+    except Unreadable:
+        seen.fast_path = False
+        seen.graph = _graph_by_alembic(seen, files, stack)
+    seen.texts = {file.path: file.text for found in files.values() for file in found}
+    _judge_revisions(seen, seen.graph)
+
+
+def _is_on(value: str) -> bool:
+    return value.strip().lower() in ("1", "true", "yes", "on")
+
+
+def _revision_files(seen: Observation, location: Location) -> list[RevisionFile] | None:
+    """The revision files of a location at the commit wanted; None where the location does not exist."""
+    recursive = _is_on(seen.options.get("recursive_version_locations", ""))
+    on_disk: list[str] = []
+    if location.directory and os.path.isdir(location.directory):
+        on_disk = [name for name in locations.names_in(location.directory, recursive=recursive) if _is_revision(name)]
+    elif seen.commits is None or location.relative is None:
+        return None
+    if location.relative is None or seen.request.repository is None:
+        return _from_disk(location, on_disk)
+    uncommitted = _uncommitted(seen, location, on_disk)
+    if seen.commits is None or seen.wanted is None:
+        return _from_disk(location, on_disk)
+    commit = seen.wanted.commit
+    everything = list(locations.names_below(seen.commits.files(commit, location.relative), location.relative,
+                                            recursive=recursive))  # fmt: skip
+    if not everything and not uncommitted:
+        # what is on disk now goes with the checkout
+        return None
+    names = [name for name in everything if _is_revision(name)]
+    contents = seen.commits.read(commit, [os.path.join(location.relative, name) for name in names])
+    found = {name: text.decode("utf-8", errors="surrogateescape") for name, text in zip(names, contents.values())}
+    files = [RevisionFile(os.path.join(location.directory, name), location.spec, found[name]) for name in names]
+    return files + _from_disk(location, uncommitted)
+
+
+def _is_revision(name: str) -> bool:
+    return is_revision_file(os.path.basename(name))
+
+
+def _from_disk(location: Location, names: list[str]) -> list[RevisionFile]:
+    found = []
+    for name in names:
+        path = os.path.join(location.directory, name)
+        with open(path, "rb") as file:  # there are hundreds, and a Path for each would take longer than its reading
+            found.append(RevisionFile(path, location.spec, file.read().decode("utf-8", errors="surrogateescape")))
+    return found
+
+
+def _uncommitted(seen: Observation, location: Location, on_disk: list[str]) -> list[str]:
+    """Revision files in the work tree that git does not know: allowed, or a problem."""
+    if not seen.checkout.commit or location.relative is None:
+        return []
+    known = git.tracked(seen.checkout.directory, location.relative)
+    uncommitted = [name for name in on_disk if os.path.join(location.relative, name) not in known]
+    if uncommitted and not seen.request.allow_uncommitted_revisions:
+        raise Refused(
+            "revision_uncommitted",
+            f"The checkout {seen.checkout.directory} has a revision that git does not know: "
+            f"{os.path.join(location.relative, uncommitted[0])}.",
+            "Commit and push it, move it away, or set rattail_schema_ext_allow_uncommitted_revisions: true.",
+        )
+    return uncommitted
+
+
+def _judge_missing(seen: Observation, location: Location) -> None:
+    """A location that does not exist is skipped by Alembic in silence; never here."""
+    request = seen.request
+    if location.spec == locations.standard(request.app) and request.source_enabled:
+        if location.relative is None:
+            raise Refused(
+                "source_package_missing",
+                f"The source of {request.app!r} has no package {location.package.split('.')[0]!r} "
+                "at its top or below src/.",
+                "Correct rattail_schema_ext_app, rattail_schema_ext_source_repo or rattail_schema_ext_source_version.",
+            )
+        seen.versions_needed = True
+        return
+    package = location.package.split(".")[0]
+    if not location.directory:
+        cause = f"The version location {location.spec} leads nowhere: {sys.executable} has no package {package!r}."
+        remedy = f"Install it into the environment ({sys.executable} -m pip install {package})"
+    else:
+        cause = f"The version location {location.spec} leads to {location.directory}, which does not exist."
+        remedy = f"Install a release of {package or 'the package'} that ships it (package data), or make the directory"
+    if location.spec in map(locations.standard, request.integrations):
+        remedy += ", or take it out of rattail_schema_ext_integrations"
+    elif location.spec not in (locations.standard(request.app), request.base.version_location):
+        remedy += f", or take it out of [alembic] in {request.config_file}"
+    raise Refused("location_missing", cause, f"{remedy}.")
+
+
+def _graph_by_alembic(seen: Observation, files: dict[str, list[RevisionFile]], stack: ExitStack) -> Graph:
+    """The graph as Alembic loads it, from copies where the files are those of a commit not checked out."""
+    from ..migration import ask_app
+
+    assert seen.section is not None
+    directories: list[tuple[str, str]] = []
+    for location in seen.locations:
+        directory = location.directory
+        if seen.commits is not None and location.relative is not None:
+            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="rattail_schema_ext_"))
+            for file in files.get(location.spec, []):
+                copy = Path(directory, os.path.basename(file.path))
+                copy.write_bytes(file.text.encode("utf-8", errors="surrogateescape"))
+        if os.path.isdir(directory):
+            directories.append((location.spec, directory))
+    rows = ask_app.revisions(seen.request.config_file, seen.section.options(), directories)
+    places = {location.spec: location.directory for location in seen.locations}
+    return Graph(
+        Revision(
+            revision=row["revision"],
+            down_revision=tuple(row["down_revision"]),
+            branch_labels=tuple(row["branch_labels"]),
+            depends_on=tuple(row["depends_on"]),
+            message=row["message"],
+            path=os.path.join(places[row["location"]], os.path.basename(row["path"])),
+            location=row["location"],
+        )
+        for row in rows
+    )
+
+
+def _judge_revisions(seen: Observation, graph: Graph) -> None:
+    request = seen.request
+    filled = {revision.location for revision in graph.revisions.values()}
+    if request.base.version_location not in filled:
+        raise Refused(
+            "revisions_missing",
+            f"Not one revision was found in {request.base.version_location}.",
+            f"Install {request.base.package} anew: its package lacks its revisions.",
+        )
+    ours = locations.standard(request.app)
+    if ours not in filled:
+        seen.warnings.append(
+            f"{request.app} has no revision yet in {ours}, so only {request.base.label} is brought up to date."
+            " Write the first one (playbooks/revision.yml, the entry point revision), commit it and run again."
+        )
+    heads = graph.heads_in(ours)
+    if len(heads) > 1:
+        paths = " and ".join(graph.revisions[head].path for head in heads)
+        seen.warnings.append(
+            f"{request.app} has {len(heads)} heads, in {paths}: all are applied. Join them"
+            " (playbooks/revision.yml with rattail_schema_ext_revision_merge: true, or alembic merge)."
+        )

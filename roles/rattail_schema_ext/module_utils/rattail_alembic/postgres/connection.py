@@ -1,0 +1,86 @@
+# Copyright: rattail_schema_ext contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A connection of our own to PostgreSQL: how it is opened, what it is called, and what is said when it fails."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from ..problem import Refused, mask
+from .url import Target
+
+CONNECT_TIMEOUT_SECONDS = 10
+# A peer that is gone is noticed after a minute rather than two hours.
+KEEPALIVES = {"keepalives": "1", "keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3"}
+ROLE = "rattail_schema_ext"
+# NAMEDATALEN of PostgreSQL, less its closing NUL: what is longer is cut there.
+_LONGEST_NAME = 63
+
+
+def connect(target: Target) -> Any:
+    """A psycopg2 connection in autocommit mode.
+
+    :raises Refused: where the server does not let us in.
+    """
+    psycopg2 = driver()
+    try:
+        connection = psycopg2.connect(
+            **{"connect_timeout": str(CONNECT_TIMEOUT_SECONDS), **KEEPALIVES, **target.connect_kwargs()}
+        )
+        connection.autocommit = True
+    except psycopg2.Error as error:
+        raise unreachable(target, str(error)) from None
+    return connection
+
+
+def driver() -> Any:
+    """The module psycopg2.
+
+    :raises Refused: where it cannot be loaded.
+    """
+    try:
+        import psycopg2
+    except ImportError as error:
+        raise Refused(
+            "package_missing",
+            f"{sys.executable} cannot load its psycopg2: {error}.",
+            "Install psycopg2-binary in its place, or the libpq library that psycopg2 was built with.",
+        ) from None
+    return psycopg2
+
+
+def unreachable(target: Target, message: str) -> Refused:
+    """What to say where libpq said ``message``."""
+    words = mask(first_line(message))
+    if "password authentication failed" in message or "no password supplied" in message:
+        remedy = "Correct the user or the password in the database URL of the config file."
+    elif "does not exist" in message:
+        remedy = "Create it, or correct the database URL in the config file."
+    else:
+        remedy = "Start the server, or correct the database URL in the config file."
+    return Refused("database_unreachable", f"The database {target} does not let us in: {words}.", remedy)
+
+
+def first_line(message: str) -> str:
+    """The first line of an error's text that is not empty, without its full stop."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return (lines[0] if lines else "no reason given").rstrip(".")
+
+
+def application_name(app: str, phase: str) -> str:
+    """What ``pg_stat_activity`` shows of a session: the role, the app, the host, and what is being done.
+
+    The host's name is what gives way where PostgreSQL would cut the phase off.
+    """
+    host = os.uname().nodename.partition(".")[0]
+    room = _LONGEST_NAME - len(f"{ROLE} {app}@ {phase}".encode())
+    return f"{ROLE} {app}@{host[: max(room, 8)]} {phase}"
+
+
+def run(cursor: Any, query: str, parameters: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
+    """The rows that a query gives; none where it gives none."""
+    cursor.execute(query, parameters)
+    return list(cursor.fetchall()) if cursor.description else []

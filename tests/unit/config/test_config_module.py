@@ -1,0 +1,152 @@
+"""The module that writes ``[alembic]``: check mode, diff, owner and mode, links, backup, refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rattail_alembic_config
+from alembic_section import MANUAL
+from ansible.module_utils.rattail_alembic.config import file as config_file
+from ansible.module_utils.rattail_alembic.problem import Refused
+from ansible.module_utils.testing import patch_module_args
+
+BEFORE = (
+    "# the store's\n[rattail.db]\ndefault.url = postgresql://rattail:hidden@h/poser\n\n"
+    "[alembic]\nscript_location = rattail.db:alembic\nversion_locations = rattail.db:alembic/versions\n"
+    "path_separator = space\n\n# hidden too\n[other]\nx = hidden\n"
+)
+ALONE = BEFORE[BEFORE.index("[alembic]") : BEFORE.index("\n\n# hidden too") + 1]
+AFTER = BEFORE.replace(ALONE, MANUAL)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A config file as a server has it."""
+    path = tmp_path / "rattail.conf"
+    path.write_text(BEFORE)
+    path.chmod(0o640)
+    return path
+
+
+def run(capsys: pytest.CaptureFixture[str], check: bool = False, **parameters: Any) -> dict[str, Any]:
+    """One execution of the module: its result, with ``rc``."""
+    arguments = {"section": MANUAL, **parameters, "_ansible_check_mode": check, "_ansible_diff": True}
+    with patch_module_args(arguments), pytest.raises(SystemExit) as end:
+        rattail_alembic_config.main()
+    result: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return {**result, "rc": end.value.code}
+
+
+def test_checks_then_writes_then_has_nothing_to_do(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    predicted = run(capsys, check=True, path=str(config))
+    assert predicted["changed"] is True
+    assert config.read_text() == BEFORE
+
+    written = run(capsys, path=str(config))
+    assert config.read_text() == AFTER
+    assert written["changed"] is True
+    assert written["diff"] == predicted["diff"]
+    assert "backup_file" not in written
+
+    again = run(capsys, path=str(config))
+    assert again["changed"] is False
+    assert again["diff"]["before"] == again["diff"]["after"]
+    assert config.read_text() == AFTER
+
+
+def test_shows_nothing_but_the_section(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = run(capsys, path=str(config))
+    assert result["diff"]["before"] == ALONE
+    assert result["diff"]["after"] == MANUAL
+    assert "hidden" not in json.dumps(result)
+
+
+def test_keeps_owner_and_mode_and_leaves_nothing_beside_it(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if os.geteuid() == 0:
+        os.chown(config, 12345, 23456)
+    before = config.stat()
+    run(capsys, path=str(config))
+    after = config.stat()
+    assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
+    assert after.st_ino != before.st_ino, "it was not replaced as a whole"
+    assert os.listdir(config.parent) == [config.name]
+
+
+def test_writes_through_a_link(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    link = config.parent / "link.conf"
+    link.symlink_to(config.name)
+    result = run(capsys, path=str(link))
+    assert result["path"] == str(config)
+    assert link.is_symlink()
+    assert config.read_text() == AFTER
+
+
+def test_a_backup_holds_the_file_as_it_was(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "backup_file" not in run(capsys, check=True, path=str(config), backup=True)
+    backup = Path(run(capsys, path=str(config), backup=True)["backup_file"])
+    assert backup.read_text() == BEFORE
+    assert backup.stat().st_mode == config.stat().st_mode
+    assert "backup_file" not in run(capsys, path=str(config), backup=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "section", "code"),
+    [
+        (None, MANUAL, "config_missing"),
+        (BEFORE + "[alembic]\n", MANUAL, "config_duplicate"),
+        (BEFORE, "[other]\nx = 1\n", "section_invalid"),
+    ],
+)
+@pytest.mark.parametrize("check", [True, False])
+def test_refuses(
+    text: str | None, section: str, code: str, check: bool, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config.unlink()
+    if text is not None:
+        config.write_text(text)
+    result = run(capsys, check=check, path=str(config), section=section)
+    assert (result["rc"], result["failed"], result["problem"]["code"]) == (1, True, code)
+    assert result["msg"] == f"{result['problem']['cause']} {result['problem']['remedy']}"
+    assert "hidden" not in json.dumps(result)
+    assert (config.read_text() if text else config.exists()) == (text or False)
+
+
+@pytest.mark.parametrize(
+    ("owner", "group", "user", "kept"),
+    [
+        (71234, 7, 0, True),
+        (71234, 7, 71234, True),
+        (71234, 8, 71234, True),
+        (71234, 9, 71234, False),
+        (0, 7, 71234, False),
+    ],
+)
+def test_an_owner_that_would_be_lost(owner: int, group: int, user: int, kept: bool) -> None:
+    def judge() -> None:
+        config_file.refuse_lost_owner("/f", owner, group, user, {7, 8})
+
+    if kept:
+        judge()
+    else:
+        with pytest.raises(Refused, match=r"chown 71234:\w+ /f"):
+            judge()
+
+
+def test_its_documentation_renders() -> None:
+    library = Path(rattail_alembic_config.__file__).parent
+    command = [str(Path(sys.executable).with_name("ansible-doc")), "-t", "module", "-M", str(library), "--json"]
+    shown = subprocess.run([*command, "rattail_alembic_config"], capture_output=True, text=True, check=True)
+    doc = json.loads(shown.stdout)["rattail_alembic_config"]["doc"]
+    spec = rattail_alembic_config.get_argument_spec()
+    assert set(doc["options"]) == set(spec)
+    for name, option in spec.items():
+        documented = doc["options"][name]
+        assert documented["type"] == option["type"]
+        assert documented.get("required", False) == option.get("required", False)
+        assert documented.get("default") == option.get("default")

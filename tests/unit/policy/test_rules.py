@@ -1,0 +1,254 @@
+"""Whose names are whose, and what of the changes that were seen an extension must not have made."""
+
+from __future__ import annotations
+
+import pytest
+from ansible.module_utils.rattail_alembic.policy import prefixes, rules
+from ansible.module_utils.rattail_alembic.policy.prefixes import Prefixes, with_core
+from ansible.module_utils.rattail_alembic.postgres.catalog_changes import ALTERED, CREATED, DROPPED, Change, Owner
+from ansible.module_utils.rattail_alembic.postgres.row_counts import Written, written_between
+
+POSER = Prefixes(("poser",))
+
+
+@pytest.mark.parametrize(
+    ("schema", "name", "prefixes", "own"),
+    [
+        ("public", "poser", POSER, True),
+        ("public", "poser_widget", POSER, True),
+        ("public", "poser_widget_version", POSER, True),
+        ("public", "batch_poser", POSER, True),
+        ("public", "batch_poser_import_row", POSER, True),
+        ("public", "poser_", POSER, True),
+        ("public", "poserwidget", POSER, False),
+        ("public", "Poser_widget", POSER, False),
+        ("public", "my_poser_widget", POSER, False),
+        ("public", "batch_poserwidget", POSER, False),
+        ("public", "batch_", POSER, False),
+        ("public", "batch", POSER, False),
+        ("public", "product", POSER, False),
+        ("public", "", POSER, False),
+        ("poser", "anything", POSER, True),
+        ("poser_stage", "anything", POSER, True),
+        ("poserstage", "anything", POSER, False),
+        ("product", "poser_widget", POSER, True),
+        # several prefixes, and those of others
+        ("public", "demo_x", Prefixes(("poser", "demo")), True),
+        ("public", "poser_mobile_x", Prefixes(("poser",), ("poser_mobile",)), False),
+        ("public", "poser_mobile", Prefixes(("poser",), ("poser_mobile",)), False),
+        ("public", "batch_poser_mobile_x", Prefixes(("poser",), ("poser_mobile",)), False),
+        ("public", "poser_mobility", Prefixes(("poser",), ("poser_mobile",)), True),
+        ("public", "poser_mobile_x", Prefixes(("poser_mobile",), ("poser",)), True),
+        ("public", "poser_x", Prefixes(("poser_mobile",), ("poser",)), False),
+        ("public", "poser_x", Prefixes(("poser",), ("poser",)), True),
+        # core's, whatever the prefix
+        ("public", "product_cost", Prefixes(("product",)), True),
+        ("public", "product_cost", with_core(Prefixes(("product",)), ["product", "product_cost"]), False),
+        ("public", "product", with_core(Prefixes(("product",)), ["product", "product_cost"]), False),
+        ("public", "product_version", with_core(Prefixes(("product",)), ["product"]), False),
+        ("public", "product_of_ours", with_core(Prefixes(("product",)), ["product", "product_cost"]), True),
+        # nothing allows everything
+        ("public", "_x", Prefixes(("",)), False),
+        ("public", "batch_x", Prefixes(("",)), False),
+        ("public", "product", Prefixes(()), False),
+    ],
+)
+def test_whose_a_name_is(schema: str, name: str, prefixes: Prefixes, own: bool) -> None:
+    assert prefixes.owns(schema, name) is own
+
+
+def change(action: str, kind: str, *owners: Owner, table: str = "", identity: str = "it", was: str = "") -> Change:
+    first = owners[0]
+    return Change(action, kind, first.schema, first.name, table, identity, owners, was)
+
+
+def root(kind: str, name: str, schema: str = "public") -> Owner:
+    return Owner(kind, schema, name)
+
+
+PRODUCT, WIDGET = root("table", "product"), root("table", "poser_widget")
+NAMED = (
+    "table",
+    "foreign table",
+    "view",
+    "materialized view",
+    "sequence",
+    "type",
+    "domain",
+    "enum",
+    "function",
+    "procedure",
+    "aggregate",
+    "collation",
+    "conversion",
+    "operator",
+    "operator class",
+    "operator family",
+    "text search configuration",
+    "text search dictionary",
+)
+PARTS = ("column", "default", "index", "constraint", "trigger", "rule", "policy", "statistics", "sequence", "comment",
+         "grant", "security label")  # fmt: skip
+EVERYBODYS = (
+    "extension",
+    "language",
+    "access method",
+    "cast",
+    "transform",
+    "event trigger",
+    "publication",
+    "subscription",
+    "foreign data wrapper",
+    "setting",
+    "database",
+    "role",
+    "role membership",
+    "tablespace",
+    "parameter privilege",
+)
+
+
+@pytest.mark.parametrize("action", [CREATED, ALTERED, DROPPED])
+@pytest.mark.parametrize("kind", NAMED)
+def test_what_stands_alone_is_judged_by_its_name(action: str, kind: str) -> None:
+    assert rules.violations("r", [change(action, kind, root(kind, "poser_x"))], POSER) == []
+    assert rules.violations("r", [change(action, kind, root(kind, "x", "poser"))], POSER) == []
+    (found,) = rules.violations("r", [change(action, kind, root(kind, "x"))], POSER)
+    assert (found.revision, found.action, found.kind, found.object) == ("r", action, kind, "it")
+    assert "poser_" in found.rule
+
+
+@pytest.mark.parametrize("action", [CREATED, ALTERED, DROPPED])
+@pytest.mark.parametrize("kind", PARTS)
+def test_parts_are_judged_by_their_table(action: str, kind: str) -> None:
+    own = Change(action, kind, "public", "product_name", "public.poser_widget", "it", (WIDGET,))
+    foreign = Change(action, kind, "public", "poser_name", "public.product", "it", (PRODUCT,))
+    assert rules.violations("r", [own], POSER) == []
+    (found,) = rules.violations("r", [foreign], POSER)
+    assert "table public.product" in found.rule and "foreign key" in found.rule
+
+
+@pytest.mark.parametrize("action", [CREATED, ALTERED, DROPPED])
+@pytest.mark.parametrize("kind", EVERYBODYS)
+def test_what_is_the_whole_database_s_is_nobody_s_whatever_its_name(action: str, kind: str) -> None:
+    (found,) = rules.violations("r", [change(action, kind, root(kind, "poser_x", ""))], POSER)
+    assert kind in found.rule.lower() and "database" in found.rule
+
+
+@pytest.mark.parametrize(
+    ("changed", "allowed"),
+    [
+        # a rename: own before and after
+        (
+            change(ALTERED, "table", root("table", "poser_a"), root("table", "poser_b"), was="table public.poser_a"),
+            True,
+        ),
+        (
+            change(ALTERED, "table", root("table", "product"), root("table", "poser_b"), was="table public.product"),
+            False,
+        ),
+        (
+            change(ALTERED, "table", root("table", "poser_a"), root("table", "product"), was="table public.poser_a"),
+            False,
+        ),
+        # a sequence that is given to a column of one's own
+        (change(ALTERED, "sequence", root("sequence", "product_seq"), WIDGET), False),
+        (change(ALTERED, "sequence", WIDGET, PRODUCT), False),
+        # inheritance concerns both tables
+        (change(CREATED, "inheritance", WIDGET, PRODUCT), False),
+        (change(CREATED, "inheritance", PRODUCT, WIDGET), False),
+        (change(CREATED, "inheritance", WIDGET, root("table", "poser_base")), True),
+        # schemas, and what is about them
+        (change(CREATED, "schema", root("schema", "poser", "")), True),
+        (change(CREATED, "schema", root("schema", "depot", "")), False),
+        (change(ALTERED, "grant", root("schema", "public", "")), False),
+        (change(ALTERED, "grant", root("schema", "poser", "")), True),
+        (change(ALTERED, "grant", root("database", "poser", "")), False),
+        (change(CREATED, "comment", root("extension", "poser", "")), False),
+        # a domain's constraint
+        (change(CREATED, "constraint", root("domain", "poser_d"), table="public.poser_d"), True),
+        (change(CREATED, "constraint", root("domain", "product_d"), table="public.product_d"), False),
+        # rights on what will be made: only where nobody else makes anything
+        (change(CREATED, "default privileges", root("default privileges", "poser", "")), False),
+        (change(CREATED, "default privileges", root("default privileges", "rattail", "public")), False),
+        (change(CREATED, "default privileges", root("default privileges", "rattail", "poser")), True),
+        (change(CREATED, "foreign server", root("foreign server", "poser_far", "")), True),
+        (change(CREATED, "user mapping", root("foreign server", "far", "")), False),
+        # nothing is known of it
+        (change(CREATED, "gadget", root("gadget", "poser_x")), False),
+    ],
+)
+def test_special_cases(changed: Change, allowed: bool) -> None:
+    assert (rules.violations("r", [changed], POSER) == []) is allowed
+
+
+def test_a_violation_can_be_read_by_a_person_and_by_a_program() -> None:
+    renamed = change(ALTERED, "table", PRODUCT, root("table", "poser_x"), identity="table public.poser_x",
+                     was="table public.product")  # fmt: skip
+    (found,) = rules.violations("abc123", [renamed], POSER)
+    assert found.as_dict() == {
+        "revision": "abc123",
+        "action": "altered",
+        "kind": "table",
+        "object": "table public.poser_x (was table public.product)",
+        "rule": found.rule,
+    }
+    assert str(found).startswith("Revision abc123 altered table public.poser_x (was table public.product). ")
+    assert found.rule.endswith(".") and "poser_…" in found.rule
+
+
+@pytest.mark.parametrize(
+    ("package", "settings", "expected"),
+    [
+        ("rattail_corepos", {}, ("corepos",)),
+        ("rattail-corepos", {}, ("corepos",)),
+        ("rattail_corepos.db:alembic/versions", {}, ("corepos",)),
+        ("rattail_tutorial", {}, ("rattail_tutorial",)),
+        ("sideshow", {}, ("sideshow", "pendingcustomerstatus", "pendingproductstatus")),
+        # not known: its name, and what is left of it
+        ("poser", {}, ("poser",)),
+        ("rattail_foo", {}, ("foo", "rattail_foo")),
+        ("wutta-foo-bar", {}, ("foo_bar", "wutta_foo_bar")),
+        ("Rattail-Foo", {}, ("foo", "rattail_foo")),
+        ("rattail_", {}, ("rattail_",)),
+        ("", {}, ()),
+        # the user knows better
+        ("rattail_corepos", {"rattail-corepos": ["cp_", "corepos"]}, ("cp", "corepos")),
+        ("rattail_corepos", {"rattail_harvest": ["x"]}, ("corepos",)),
+        ("poser", {"poser": ["", "_", " a_ ", "a"]}, ("a",)),
+    ],
+)
+def test_which_prefixes_a_package_has(package: str, settings: dict[str, list[str]], expected: tuple[str, ...]) -> None:
+    assert prefixes.of_package(package, settings) == expected
+
+
+def test_what_is_known_of_packages_can_be_used_as_it_is() -> None:
+    for package, known in prefixes.KNOWN.items():
+        assert prefixes.of_package(package) == prefixes.clean(known) == known
+
+
+def test_rows_of_other_tables_are_reported_by_table() -> None:
+    written = [
+        Written("public", "product", 1, 2, 3),
+        Written("public", "poser_widget", 9, 9, 9),
+        Written("poser", "x", 9, 9, 9),
+        Written("public", "alembic_version", 1, 1, 0),
+        Written("depot", "shelf", 0, 0, 1),
+    ]
+    rewritten = [PRODUCT, root("table", "customer"), WIDGET]
+    assert rules.data_report(written, rewritten, POSER) == [
+        {"table": "depot.shelf", "inserted": 0, "updated": 0, "deleted": 1, "rewritten": False},
+        {"table": "public.customer", "inserted": 0, "updated": 0, "deleted": 0, "rewritten": True},
+        {"table": "public.product", "inserted": 1, "updated": 2, "deleted": 3, "rewritten": True},
+    ]
+    assert rules.data_report([], [], POSER) == []
+
+
+def test_counters_that_a_commit_set_back_count_from_there() -> None:
+    before = {1: Written("public", "a", 10, 0, 0), 2: Written("public", "b", 1, 1, 1)}
+    after = {1: Written("public", "a", 4, 0, 0), 2: Written("public", "b", 1, 3, 1), 3: Written("public", "c", 0, 0, 1)}
+    assert written_between(before, after) == [
+        Written("public", "a", 4, 0, 0),
+        Written("public", "b", 0, 2, 0),
+        Written("public", "c", 0, 0, 1),
+    ]
