@@ -35,7 +35,7 @@ end $$
 
 
 # Of the longest tests there are some in these: whoever is given one last lets all others wait.
-_LONG = ("test_chapter", "test_demo", "test_honest_failure", "test_revision_layouts", "test_secrets")
+_LONG = ("test_chapter", "test_demo", "test_partial_failure", "test_revision_layouts", "test_secrets")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
