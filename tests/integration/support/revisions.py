@@ -28,7 +28,7 @@ answer = {**result(seen), "revision": {}, "left_out": [], "review": {}}
 failure = " ".join(answer["refusals"])
 if not failure:
     try:
-        writing.write(seen, writing.Wish(**wish), answer, check_mode=check_mode)
+        write.write(seen, write.Wish(**wish), answer, check_mode=check_mode)
     except Refused as refused:
         failure = str(refused.problem)
 print(json.dumps({**answer, "failure": failure}))
