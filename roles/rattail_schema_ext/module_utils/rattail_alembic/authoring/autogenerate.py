@@ -16,9 +16,10 @@ from ..migration.alembic_api import alembic_config, run_env, run_hooks, script_d
 from ..migration.ask_app import answer
 from ..migration.child import Outcome, Report, in_child
 from ..migration.runner import lead_connections
+from ..observe.answer import Dependency, LeftOut
 from ..problem import Refused
 from . import enums, operations, uncompared
-from .draft import Dependency, Draft, Drafted
+from .draft import Draft, Drafted
 
 # What SQLAlchemy's text() takes for a parameter.
 _PARAMETER = re.compile(r"(?<![:\w\\]):(?=\w+(?!:))")
@@ -69,8 +70,9 @@ def choose(scripts: Any, context: Any, wanted: Draft) -> dict[str, Any]:
                 f"Name it: sa.Enum(…, name={f'{own.own[0]}_{name}'!r}).",
             )
     others = [(table, to) for table, to in operations.references(script.upgrade_ops) if not own.owns("", to)]
-    found["depends_on"] = wanted.depends_on(others)
-    script.depends_on = [each.revision for each in found["depends_on"]] or None
+    needed = wanted.depends_on(others)
+    found["depends_on"] = [dict(vars(each)) for each in needed]
+    script.depends_on = [each.revision for each in needed] or None
     found["tables"] = operations.tables_created(script.upgrade_ops)
     found["left_out"] = operations.told(left, wanted.owner)
     found["something"] = not script.upgrade_ops.is_empty()
@@ -216,8 +218,8 @@ def draft(wanted: Draft) -> Drafted:
         path=said.get("path", ""),
         text=said.get("text", ""),
         tables=tuple(said["tables"]),
-        depends_on=tuple(Dependency(*each) for each in said["depends_on"]),
-        left_out=tuple(said["left_out"]),
+        depends_on=tuple(Dependency(**each) for each in said["depends_on"]),
+        left_out=tuple(LeftOut(**each) for each in said["left_out"]),
         hints=tuple(said["hints"]),
     )
 

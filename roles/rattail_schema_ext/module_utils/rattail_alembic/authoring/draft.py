@@ -8,11 +8,11 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 from ..observe import owners
-from ..observe.answer import branch_names
-from ..observe.observation import Observation
+from ..observe.answer import Dependency, LeftOut
+from ..observe.observation import Ready
+from ..observe.report import branch_names
 from ..policy.prefixes import Prefixes
 from ..postgres.url import Target
 from ..problem import Refused
@@ -24,13 +24,6 @@ _LONGEST_MESSAGE = 200
 # What would end the docstring that the message is put into, or be taken for something else there.
 _ODD = re.compile(r"""["'`\\]|[\x00-\x1f\x7f]|\.\./|\$\{""")
 _SHOWN = 3
-
-
-class Dependency(NamedTuple):
-    """A revision of another branch that has to be there, and why, in a sentence."""
-
-    revision: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -64,7 +57,7 @@ class Draft:
 class Drafted:
     """A script that was written, or ``path`` empty where models and database agree.
 
-    ``tables`` are those that it creates, ``left_out`` what it leaves to others (see :func:`operations.told`),
+    ``tables`` are those that it creates, ``left_out`` what it leaves to others,
     ``hints`` sentences about what a person has to decide.
     """
 
@@ -73,7 +66,7 @@ class Drafted:
     text: str = ""
     tables: tuple[str, ...] = ()
     depends_on: tuple[Dependency, ...] = ()
-    left_out: tuple[dict[str, Any], ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
     hints: tuple[str, ...] = ()
 
 
@@ -93,29 +86,28 @@ def refuse_message(message: str) -> None:
         raise Refused("message_odd", f"The message {shown!r} {what}.", remedy)
 
 
-def refuse_unready(seen: Observation) -> None:
+def refuse_unready(ready: Ready) -> None:
     """Refuse a host on which models and database cannot be compared.
 
     :raises Refused: ``source_needed``, ``host_unready``, ``database_behind`` or ``database_ahead``.
     """
-    assert seen.plan is not None
-    request = seen.request
+    request = ready.request
     if not request.source_enabled:
         raise Refused(
             "source_needed",
             f"{request.app} is a released package here, and a revision is written into the source.",
             "Check the source out (rattail_schema_ext_source_enabled: true) on a host for development.",
         )
-    first = [phase for phase in seen.todo if phase in ("install", "config")]
+    first = [phase for phase in ready.todo if phase in ("install", "config")]
     if first:
         raise Refused(
             "host_unready",
             f"{request.app} is not yet as it should be on this host: to do is {', '.join(first)}.",
             "Run site.yml first, then write the revision.",
         )
-    name = seen.contents.identity["name"] if seen.contents else ""
-    if seen.plan.pending:
-        waiting = [revision.revision for revision in seen.plan.pending]
+    name = ready.contents.identity["name"]
+    if ready.plan.pending:
+        waiting = [revision.revision for revision in ready.plan.pending]
         more = f" and {len(waiting) - _SHOWN} more" if len(waiting) > _SHOWN else ""
         raise Refused(
             "database_behind",
@@ -123,31 +115,30 @@ def refuse_unready(seen: Observation) -> None:
             f"{'are' if len(waiting) > 1 else 'is'} pending.",
             "Upgrade first (site.yml), then write the revision.",
         )
-    if seen.plan.state != plan.CURRENT:
+    if ready.plan.state != plan.CURRENT:
         raise Refused(
             "database_ahead",
-            f"The database {name!r} has revision {', '.join(seen.plan.unknown)}, which the code does not know.",
+            f"The database {name!r} has revision {', '.join(ready.plan.unknown)}, which the code does not know.",
             "Deploy the version that has it, or write the revision on a host whose database is current.",
         )
 
 
-def written(seen: Observation, message: str) -> Revision | None:
+def written(ready: Ready, message: str) -> Revision | None:
     """The one revision that is pending, where it is the app's own and has this very message: it is there already."""
-    if seen.plan is None or len(seen.plan.pending) != 1:
+    if len(ready.plan.pending) != 1:
         return None
-    [revision] = seen.plan.pending
-    mine = revision.location == standard(seen.request.app)
+    [revision] = ready.plan.pending
+    mine = revision.location == standard(ready.request.app)
     return revision if mine and revision.message.strip() == message.strip() else None
 
 
-def draft(seen: Observation, message: str, directory: str, *, merging: bool) -> Draft:
+def draft(ready: Ready, message: str, directory: str, *, merging: bool) -> Draft:
     """What is to be written into ``directory``, which becomes one more version location.
 
     :param merging: whether several heads of the app's branch are to be joined.
     :raises Refused: ``heads_several`` where they are not, ``label_taken``.
     """
-    assert seen.graph is not None and seen.target is not None
-    request, graph = seen.request, seen.graph
+    request, graph = ready.request, ready.graph
     ours = standard(request.app)
     heads = graph.heads_in(ours)
     if len(heads) > 1 and not merging:
@@ -158,27 +149,26 @@ def draft(seen: Observation, message: str, directory: str, *, merging: bool) -> 
             f"Join them first: rattail_schema_ext_revision_merge: true, or bin/alembic -c {request.config_file} "
             f"merge {' '.join(heads)}.",
         )
-    places = [each.directory for each in seen.locations]
-    own_place = next(each.directory for each in seen.locations if each.spec == ours)
+    places = [each.directory for each in ready.locations]
+    own_place = next(each.directory for each in ready.locations if each.spec == ours)
     at = places.index(own_place)
     template = os.path.join(os.path.dirname(own_place), "script.py.mako")
     return Draft(
         app=request.app,
         config_file=request.config_file,
-        target=seen.target,
-        direct=seen.direct,
+        target=ready.target,
+        direct=ready.redirect,
         # beside the app's, for Alembic runs independent branches in the reverse order of their locations
         directories=(*[each for each in places[: at + 1] if os.path.isdir(each)], directory, *places[at + 1 :]),
         version_path=directory,
         message=" ".join(message.split()),
         head=heads,
         label="" if heads else _label(graph, request.app),
-        own=owners.of_locations(seen)[ours],
-        depends_on=lambda keys: _dependencies(seen, heads, keys),
-        owner=lambda schema, name: _owner(seen, schema, name),
+        own=owners.of_locations(ready)[ours],
+        depends_on=lambda keys: _dependencies(ready, heads, keys),
+        owner=lambda schema, name: _owner(ready, schema, name),
         template_dir=os.path.dirname(template) if os.path.exists(template) else "",
-        trim=not os.path.exists(template) and seen.section is not None
-        and seen.section.script_location == request.base.script_location,
+        trim=not os.path.exists(template) and ready.section.script_location == request.base.script_location,
     )  # fmt: skip
 
 
@@ -194,24 +184,23 @@ def _label(graph: Graph, app: str) -> str:
     return label
 
 
-def _owner(seen: Observation, schema: str, name: str) -> str:
+def _owner(ready: Ready, schema: str, name: str) -> str:
     """Whose a name is: core's label, the package of another version location, or ``others``."""
-    whose = owners.of_locations(seen)
-    ours = standard(seen.request.app)
+    whose = owners.of_locations(ready)
+    ours = standard(ready.request.app)
     if name in whose[ours].reserved:
-        return seen.request.base.label
-    packages = {location.spec: location.package.partition(".")[0] for location in seen.locations}
+        return ready.request.base.label
+    packages = {location.spec: location.package.partition(".")[0] for location in ready.locations}
     theirs = (packages[spec] for spec, prefixes in whose.items() if spec != ours and prefixes.owns(schema, name))
     return next(theirs, "others")
 
 
-def _dependencies(seen: Observation, heads: Sequence[str], keys: Sequence[tuple[str, str]]) -> list[Dependency]:
+def _dependencies(ready: Ready, heads: Sequence[str], keys: Sequence[tuple[str, str]]) -> list[Dependency]:
     """The revisions that make the tables which foreign keys lead to, unless the branch has them behind it already."""
-    assert seen.graph is not None
-    graph = seen.graph
-    makers = _makers(seen) if keys else {}
+    graph = ready.graph
+    makers = _makers(ready) if keys else {}
     behind = graph.ancestors(heads)
-    core_heads = graph.heads_in(seen.request.base.version_location)
+    core_heads = graph.heads_in(ready.request.base.version_location)
     needed: dict[str, str] = {}
     for table, target in keys:
         maker = makers.get(target) or core_heads[0]
@@ -222,21 +211,19 @@ def _dependencies(seen: Observation, heads: Sequence[str], keys: Sequence[tuple[
     return [Dependency(name, reason) for name, reason in needed.items() if name not in implied]
 
 
-def _makers(seen: Observation) -> dict[str, str]:
+def _makers(ready: Ready) -> dict[str, str]:
     """Table → the revision after which it has that name, as far as the files tell."""
-    assert seen.graph is not None
     found: dict[str, str] = {}
-    for revision in seen.graph.ordered(()):
-        text = seen.texts.get(revision.path, "")
+    for revision in ready.graph.ordered(()):
+        text = ready.texts.get(revision.path, "")
         facts = script.inspect(RevisionFile(revision.path, revision.location, text))
         for name in (*facts.created, *facts.renamed.values()):
             found[name.rpartition(".")[2]] = revision.revision
     return found
 
 
-def branch(seen: Observation) -> str:
+def branch(ready: Ready) -> str:
     """What people call the app's branch; before its first revision, the label that this will have."""
-    assert seen.graph is not None
-    ours = standard(seen.request.app)
-    has_one = bool(seen.graph.heads_in(ours))
-    return branch_names(seen, seen.graph)[ours] if has_one else seen.request.app.partition(".")[0]
+    ours = standard(ready.request.app)
+    has_one = bool(ready.graph.heads_in(ours))
+    return branch_names(ready.locations, ready.graph)[ours] if has_one else ready.request.app.partition(".")[0]

@@ -1,6 +1,6 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What statements of a revision do to a shop that is open: who has to wait, what is rewritten, what is lost.
+"""What statements of a revision do to a store in operation: who has to wait, what is rewritten, what is lost.
 
 The rules are those that Squawk and strong_migrations are known for, as far as PostgreSQL's manual bears them out
 (ALTER TABLE, "Notes"; "Explicit Locking"). Tables that hold no rows are no hazard, and what a lock timeout covers,
@@ -9,48 +9,17 @@ the upgrade has.
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import shutil
-import subprocess
-import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-FAILS, BLOCKS, LOSES, BREAKS, WARNS = "fails", "blocks", "loses", "breaks", "warns"
+from ..observe.answer import Finding
+
+FAILS, BLOCKS, LOSES, BREAKS = "fails", "blocks", "loses", "breaks"
 
 _NAME = r'(?:"(?:[^"]|"")*"|[\w$]+)'
 _TABLE = rf"(?P<table>{_NAME}(?:\.{_NAME})?)"
 _ALTER = rf"alter table (?:if exists )?(?:only )?{_TABLE}"
-_SQUAWK_SECONDS = 60
-# Of Squawk's rules, those that the upgrade sees to itself (timeouts, one transaction), or that Rattail decides (types).
-_SQUAWK_EXCLUDED = re.compile("prefer-.*|require-.*timeout.*|transaction-nesting|ban-concurrent-.*|.*-assume-.*")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One hazard. ``effect`` is ``fails``, ``blocks``, ``loses`` or ``breaks`` (``warns``: Squawk does not say).
-
-    ``safer`` is what to do instead.
-    """
-
-    rule: str
-    effect: str
-    object: str
-    message: str
-    safer: str
-
-    def as_dict(self) -> dict[str, str]:
-        """As results show it: keys ``rule``, ``effect``, ``object``, ``message`` and ``safer``."""
-        return {
-            "rule": self.rule,
-            "effect": self.effect,
-            "object": self.object,
-            "message": self.message,
-            "safer": self.safer,
-        }
 
 
 @dataclass(frozen=True)
@@ -180,7 +149,7 @@ def find(statements: Iterable[str], filled: Collection[str], rewritten: Collecti
                     table,
                     f"All rows of {table} are written anew, and nobody can use it meanwhile.",
                     "Add the column without a volatile default and fill it in batches, "
-                    "or do it when the shop is closed.",
+                    "or do it when the store is closed.",
                 ),
             )
     return list(found.values())
@@ -226,40 +195,3 @@ def bare(name: str) -> str:
     last = re.findall(_NAME, name)[-1:] or [""]
     text = str(last[0])
     return text[1:-1].replace('""', '"') if text.startswith('"') else text.lower()
-
-
-def squawk() -> str:
-    """The path of Squawk, beside this Python or on PATH; empty where it is not installed."""
-    beside = os.path.join(os.path.dirname(sys.executable), "squawk")
-    return beside if os.access(beside, os.X_OK) else shutil.which("squawk") or ""
-
-
-def by_squawk(program: str, statements: Sequence[str], filled: Collection[str]) -> tuple[list[Finding], str]:
-    """What Squawk says of the statements that touch a table with rows; and why it says nothing, where it failed."""
-    touching = [each.rstrip("; ") for each in statements if _touches(each, filled)]
-    if not touching:
-        return [], ""
-    command = [program, "--reporter=json", "--assume-in-transaction"]
-    try:
-        done = subprocess.run(
-            command, input="".join(f"{each};\n" for each in touching), capture_output=True, text=True, cwd="/",
-            timeout=_SQUAWK_SECONDS, check=False,
-        )  # fmt: skip
-        reported: list[dict[str, Any]] = json.loads(done.stdout)
-    except ValueError:
-        said = (done.stderr or done.stdout).strip().splitlines()
-        return [], f"{program} could not be asked: {said[0] if said else f'it ended with {done.returncode}'}"
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return [], f"{program} could not be asked: {str(error).splitlines()[0]}"
-    found = []
-    for each in reported:
-        rule, line = str(each["rule_name"]), touching[min(each.get("line", 0), len(touching) - 1)]
-        if not _SQUAWK_EXCLUDED.fullmatch(rule):
-            table = next((name for name in sorted(filled) if _touches(line, [name])), "")
-            message, safer = (" ".join(str(each.get(key) or "").split()) for key in ("message", "help"))
-            found.append(Finding(rule, WARNS, table, message, safer or "See what Squawk says of that rule."))
-    return found, ""
-
-
-def _touches(statement: str, tables: Iterable[str]) -> bool:
-    return any(re.search(rf"(?<![\w$]){re.escape(table)}(?![\w$])", statement) for table in tables)

@@ -274,9 +274,7 @@ def _type(column: Any) -> str:
 
 
 def told(left: Iterable[Left], owner: Callable[[str, str], str]) -> list[dict[str, Any]]:
-    """What was left out, by whose it is: ``owner``, how many ``operations`` on how many ``tables``, and ``words``
-    about those that are more than core's index noise.
-    """
+    """What was left out, by whose it is, with the keys of ``answer.LeftOut``: it is sent by a child."""
     found: dict[str, dict[str, Any]] = {}
     for each in left:
         name = owner(each.schema, each.name)

@@ -8,7 +8,7 @@ import difflib
 import re
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..copies import programs, scratch
@@ -17,7 +17,8 @@ from ..migration import runner
 from ..migration.child import Outcome
 from ..migration.job import CLONE, Job
 from ..observe import owners
-from ..observe.observation import Observation
+from ..observe.answer import Answer, Review
+from ..observe.observation import Ready
 from ..postgres import catalog
 from ..postgres.catalog_changes import rewritten
 from ..postgres.connection import run
@@ -27,7 +28,6 @@ from ..postgres.url import Target
 from ..problem import Refused
 from ..revisions.locations import standard
 from . import hazards
-from .hazards import Finding
 
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 
@@ -53,53 +53,27 @@ class Subject:
     back: str
 
 
-@dataclass
-class Review:
-    """What the review showed.
-
-    ``result`` is ``passed``, ``failed`` or ``skipped``, and ``reason`` why, where it is not passed. ``place`` tells
-    where the scratch database was; ``sql`` are the statements of the upgrade, ``down_sql`` of the downgrade;
-    ``locks`` what the upgrade held, ``findings`` its hazards, and ``judge`` who looked for them.
-    """
-
-    result: str = PASSED
-    reason: str = ""
-    place: str = ""
-    sql: list[str] = field(default_factory=list)
-    down_sql: list[str] = field(default_factory=list)
-    seconds: float | None = None
-    locks: list[str] = field(default_factory=list)
-    rewrites: list[str] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
-    judge: str = ""
-    warnings: list[str] = field(default_factory=list)
-
-    def as_dict(self) -> dict[str, Any]:
-        """As results show it."""
-        return {**vars(self), "findings": [each.as_dict() for each in self.findings]}
-
-
 def skipped(reason: str) -> Review:
     """A review that was not held."""
-    return Review(SKIPPED, reason)
+    return Review(result=SKIPPED, reason=reason)
 
 
-def hold(seen: Observation, subject: Subject) -> Review:
+def hold(ready: Ready, subject: Subject, answer: Answer) -> Review:
     """Run the revision up, down and up again on a copy of the database's schema.
 
+    :param answer: takes warnings.
     :raises Refused: where no such copy can be had.
     """
-    assert seen.way is not None and seen.target is not None
-    review = Review()
-    bin_dir = seen.request.postgresql_bin_dir
-    with scratch.database(seen.way, content=scratch.SCHEMA, bin_dir=bin_dir) as copy:
+    review = Review(result=PASSED)
+    bin_dir = ready.request.postgresql_bin_dir
+    with scratch.database(ready.way, content=scratch.SCHEMA, bin_dir=bin_dir) as copy:
         review.place = {"server": "a copy on the same server", "cluster": "a copy in a server of its own"}[copy.place]
-        review.warnings += copy.warnings
+        answer.warn(*copy.warnings)
         try:
-            _prove(seen, subject, copy.target, review)
+            _prove(ready, subject, copy.target, review)
         except _Failed as failed:
             review.result, review.reason = FAILED, str(failed)
-    _look_for_hazards(seen, review)
+    _look_for_hazards(ready, review)
     return review
 
 
@@ -107,11 +81,11 @@ class _Failed(Exception):
     """What the revision did not stand."""
 
 
-def _prove(seen: Observation, subject: Subject, copy: Target, review: Review) -> None:
-    print_ = _Print(copy, seen.request.postgresql_bin_dir)
+def _prove(ready: Ready, subject: Subject, copy: Target, review: Review) -> None:
+    print_ = _Print(copy, ready.request.postgresql_bin_dir)
     before, found = print_.take(), print_.catalog()
     # a role that somebody makes on the same server meanwhile is not the revision's
-    up = replace(_job(seen, subject, copy), catalog=found)
+    up = replace(_job(ready, subject, copy), catalog=found)
     # of what a downgrade may do the policy of the upgrade says nothing more
     down = replace(up, destination=subject.back, downward=True, compare=False)
     upgraded = ""
@@ -139,14 +113,13 @@ def _prove(seen: Observation, subject: Subject, copy: Target, review: Review) ->
     runner.in_turn([(up, up_first), (down, down_again), (replace(up, compare=False), up_again)])
 
 
-def _job(seen: Observation, subject: Subject, copy: Target) -> Job:
-    assert seen.target is not None
-    request = seen.request
-    own = owners.of_locations(seen)[standard(request.app)]
+def _job(ready: Ready, subject: Subject, copy: Target) -> Job:
+    request = ready.request
+    own = owners.of_locations(ready)[standard(request.app)]
     return Job(
         app=request.app,
         config_file=request.config_file,
-        target=seen.target,
+        target=ready.target,
         database=copy.dbname,
         redirect=copy,
         only=(subject.revision,),
@@ -241,24 +214,13 @@ def _named(lines: Iterable[str]) -> Iterator[str]:
             yield line
 
 
-def _look_for_hazards(seen: Observation, review: Review) -> None:
+def _look_for_hazards(ready: Ready, review: Review) -> None:
     """Hold what the upgrade did against the tables that hold rows in the real database."""
-    assert seen.way is not None
     held = _strongest(review.locks)
     touched = {*held, *review.rewrites, *_words((*review.sql, *review.down_sql))}
-    with connected(seen.way) as connection, connection.cursor() as cursor:
+    with connected(ready.way) as connection, connection.cursor() as cursor:
         filled = _filled(cursor, touched)
-    program = hazards.squawk()
-    statements: Sequence[str] = review.sql
-    review.judge = "the role's own list"
-    if program:
-        found, failure = hazards.by_squawk(program, review.sql, filled)
-        if failure:
-            review.warnings.append(failure)
-        else:
-            review.findings += found
-            review.judge, statements = "Squawk", ()
-    review.findings += hazards.find(statements, filled, review.rewrites)
+    review.findings = hazards.find(review.sql, filled, review.rewrites)
     review.findings += hazards.of_downgrade(review.down_sql, filled)
     review.findings += hazards.held(held, filled, review.findings)
 

@@ -4,53 +4,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+
+from ..observe.answer import LeftOut, NewRevision, Review
 
 _HEADINGS = {
     "fails": "Will fail on this database",
     "loses": "Loses what is there",
     "blocks": "Makes others wait",
     "breaks": "Breaks what runs meanwhile",
-    "warns": "To be thought of",
 }
 
 
 def lines(
-    revision: Mapping[str, Any],
-    review: Mapping[str, Any],
-    left_out: Sequence[Mapping[str, Any]],
+    revision: NewRevision | None,
+    review: Review | None,
+    left_out: Sequence[LeftOut],
     hints: Sequence[str] = (),
 ) -> list[str]:
-    """What the play shows. ``revision``, ``review`` and ``left_out`` are as results have them.
+    """What the play shows.
 
     :param hints: what a person has to decide where there is no revision.
     """
     left = [f"  left out: {_left(each)}" for each in left_out]
-    if not revision:
+    if revision is None or review is None:
         agree = "Nothing is written by itself." if hints else "Models and database agree: there is nothing to write."
         return [agree, *left, *(f"  to decide: {hint}" for hint in hints)]
-    found = [f"{revision['branch']} {revision['revision']} {revision['message']}", f"  {revision['path']}"]
-    found += [f"  depends on {each['revision']}: {each['reason']}" for each in revision["depends_on"]]
+    found = [f"{revision.branch} {revision.revision} {revision.message}", f"  {revision.path}"]
+    found += [f"  depends on {each.revision}: {each.reason}" for each in revision.depends_on]
     found += left
-    found += [f"  to decide: {hint}" for hint in revision["hints"]]
-    why = f": {review['reason']}" if review["reason"] else ""
-    found.append(f"  review: {review['result']}{why}")
-    found += [f"    {each['effect']}: {each['message']} {each['safer']}" for each in review["findings"]]
+    found += [f"  to decide: {hint}" for hint in revision.hints]
+    why = f": {review.reason}" if review.reason else ""
+    found.append(f"  review: {review.result}{why}")
+    found += [f"    {each.effect}: {each.message} {each.safer}" for each in review.findings]
     return found
 
 
-def _left(entry: Mapping[str, Any]) -> str:
-    differences = "difference" if entry["operations"] == 1 else "differences"
-    tables = "table" if entry["tables"] == 1 else "tables"
-    words = f": {' '.join(entry['words'])}" if entry["words"] else ", in indexes only"
-    return f"{entry['operations']} {differences} on {entry['tables']} {tables} of {entry['owner']}{words}"
+def _left(entry: LeftOut) -> str:
+    differences = "difference" if entry.operations == 1 else "differences"
+    tables = "table" if entry.tables == 1 else "tables"
+    words = f": {' '.join(entry.words)}" if entry.words else ", in indexes only"
+    return f"{entry.operations} {differences} on {entry.tables} {tables} of {entry.owner}{words}"
 
 
 def page(
-    revision: Mapping[str, Any],
-    review: Mapping[str, Any],
-    left_out: Sequence[Mapping[str, Any]],
+    revision: NewRevision,
+    review: Review,
+    left_out: Sequence[LeftOut],
     *,
     script: str,
     database: str,
@@ -63,33 +63,33 @@ def page(
     :param when: the time, ISO 8601.
     """
     parts = [
-        f"# {revision['message']}\n",
-        f"Revision `{revision['revision']}` of {revision['branch']}, `{revision['path']}`.\n"
+        f"# {revision.message}\n",
+        f"Revision `{revision.revision}` of {revision.branch}, `{revision.path}`.\n"
         f"Compared with the database {database} on {when}.\n",
         _verdict(review),
     ]
-    needs = [f"`{each['revision']}` in depends_on: {each['reason']}" for each in revision["depends_on"]]
-    parts += _listed("To decide, to know", [*revision["hints"], *needs])
+    needs = [f"`{each.revision}` in depends_on: {each.reason}" for each in revision.depends_on]
+    parts += _listed("To decide, to know", [*revision.hints, *needs])
     for effect, heading in _HEADINGS.items():
-        found = [each for each in review["findings"] if each["effect"] == effect]
-        told = [f"**{each['object']}** ({each['rule']}): {each['message']} {each['safer']}" for each in found]
+        found = [each for each in review.findings if each.effect == effect]
+        told = [f"**{each.object}** ({each.rule}): {each.message} {each.safer}" for each in found]
         parts += _listed(heading, told)
     parts += _listed("Left out, because it is not this app's", [_left(each) for each in left_out])
-    parts += _listed("Locks", [f"`{each}`" for each in review["locks"]])
-    parts += _block("SQL of the upgrade", "sql", review["sql"])
-    parts += _block("SQL of the downgrade", "sql", review["down_sql"])
+    parts += _listed("Locks", [f"`{each}`" for each in review.locks])
+    parts += _block("SQL of the upgrade", "sql", review.sql)
+    parts += _block("SQL of the downgrade", "sql", review.down_sql)
     parts += _block("The script", "python", [script.rstrip("\n")])
     return "\n".join(parts)
 
 
-def _verdict(review: Mapping[str, Any]) -> str:
-    if review["result"] == "passed":
-        seconds = "" if review["seconds"] is None else f" The upgrade took {review['seconds']:g} s there, without rows."
+def _verdict(review: Review) -> str:
+    if review.result == "passed":
+        seconds = "" if review.seconds is None else f" The upgrade took {review.seconds:g} s there, without rows."
         return (
-            f"**Passed**: upgrade, downgrade and upgrade again on {review['place']}; models and schema equal "
-            f"afterwards, nothing touched but the app's own.{seconds} Hazards were looked for by {review['judge']}.\n"
+            f"**Passed**: upgrade, downgrade and upgrade again on {review.place}; models and schema equal "
+            f"afterwards, nothing touched but the app's own.{seconds}\n"
         )
-    return f"**{review['result'].capitalize()}**: {review['reason']}\n"
+    return f"**{review.result.capitalize()}**: {review.reason}\n"
 
 
 def _listed(heading: str, items: Sequence[str]) -> list[str]:

@@ -9,19 +9,20 @@ from dataclasses import replace
 from typing import Any
 
 from ..migration import runner
-from ..observe import history
-from ..observe.answer import result
+from ..observe import history, report
+from ..observe.answer import Answer, Diff
 from ..observe.look import look
-from ..observe.observation import Observation
-from ..observe.preconditions import UPGRADES_OWN, ensure_writable
+from ..observe.observation import Ready
+from ..observe.preconditions import UPGRADES_OWN, judge_writable, to_write
 from ..observe.request import Request
-from ..postgres.connection import connect, run
+from ..postgres.connection import connect
+from ..postgres.connection import run as ask
 from ..postgres.contents import VERSION_RIGHTS
 from ..postgres.lock import Lock
 from ..problem import Refused
 from ..revisions import script
 from ..revisions.graph import Graph, Revision, RevisionFile
-from .under_lock import Tell, bring_up_to_date, locked
+from .under_lock import Tell, locked, look_afterwards, silent
 
 HEADS = "heads"
 _NAMED = 5
@@ -31,33 +32,48 @@ where c.relkind in ('r', 'p') and n.nspname !~ '^pg_' and n.nspname <> 'informat
 """
 
 
-def without_upgrade(request: Request) -> Request:
-    """The request without what only an upgrade needs: a baseline makes no backup, and rehearses nothing."""
-    return replace(request, backup="none", rehearsal="none")
+def run(request: Request, *, check_mode: bool = False, tell: Tell = silent) -> Answer:
+    """Look, hold the tables against the revisions, win the lock, write the rows, and look again.
+
+    :param tell: is told, in a sentence, what a person who waits would like to know.
+    :returns: its ``msg`` says why it failed, and is empty where it did not.
+    """
+    # A baseline makes no backup, and rehearses nothing.
+    before = look(replace(request, backup="none", rehearsal="none"))
+    answer = report.answer(before, excused={"unstamped", *UPGRADES_OWN})
+    answer.check_mode = check_mode
+    if answer.msg:
+        return answer
+    try:
+        ready, rows = _plan(before.ready(), answer)
+        if rows:
+            _look_for_evidence(ready, rows)
+    except Refused as refused:
+        answer.refuse(refused.problem)
+        return answer
+    answer.diff = _as_diff(ready, rows)
+    if check_mode:
+        answer.changed, answer.stamped = bool(rows), sorted(rows)
+    elif rows:
+        locked(ready, answer, tell, lambda lock: _alone(ready, rows, answer, lock))
+    return answer
 
 
-def in_the_way(seen: Observation) -> list[str]:
-    """The problems of a look, without those that a baseline has nothing to do with, or is there for."""
-    return [str(each) for each in seen.problems if each.code not in {"unstamped", *UPGRADES_OWN}]
-
-
-def plan(seen: Observation, wanted: Sequence[str]) -> tuple[str, ...]:
+def _plan(ready: Ready, answer: Answer) -> tuple[Ready, tuple[str, ...]]:
     """The version rows to write, once it is sure that nothing of what they stand for is applied by its row.
 
-    :param wanted: revisions, or ``heads``: those that have no row yet.
-    :returns: none, where ``heads`` are wanted and all have theirs.
+    :returns: no rows, where ``heads`` are wanted and all have theirs.
     :raises Refused: where one of them is not known, or was applied already, or the rows say that a branch is not at its
         head, or database or history stand in the way.
     """
-    assert seen.graph is not None and seen.plan is not None
-    graph = seen.graph
+    graph, wanted = ready.graph, ready.request.baseline_revision
     if not wanted:
         raise Refused(
             "baseline_missing",
             "It is not said which revisions the database is at.",
             f"Set rattail_schema_ext_baseline_revision, for instance to {list(graph.heads)}.",
         )
-    applied = graph.applied(seen.plan.rows)
+    applied = graph.applied(ready.plan.rows)
     heads = [head for head in graph.heads if HEADS in wanted and head not in applied]
     names = [name for each in wanted for name in (heads if each == HEADS else (each,))]
     for name in names:
@@ -68,8 +84,8 @@ def plan(seen: Observation, wanted: Sequence[str]) -> tuple[str, ...]:
                 f"Name revisions of it; its heads are {', '.join(graph.heads)}.",
             )
     present = sorted(set(names) & applied)
-    if present or seen.plan.unknown:
-        what = ", ".join([*present, *seen.plan.unknown])
+    if present or ready.plan.unknown:
+        what = ", ".join([*present, *ready.plan.unknown])
         raise Refused(
             "baseline_applied",
             f"The version table has {what} already, so the database is no stranger to it.",
@@ -80,13 +96,15 @@ def plan(seen: Observation, wanted: Sequence[str]) -> tuple[str, ...]:
     # A row that another one implies is not written.
     rows = [name for name in dict.fromkeys(names) if not any(name in graph.ancestors([o]) - {o} for o in names)]
     if not rows:
-        return ()
+        return ready, ()
+    ready = to_write(ready)
     # Alembic changes or drops a row that a new one implies.
-    implied = graph.ancestors(rows) & set(seen.plan.rows)
-    ensure_writable(seen, creates=False, rights=VERSION_RIGHTS if implied else ("SELECT", "INSERT"))
-    seen.warnings += warn_of_unseen(seen, rows)
-    history.refuse_unwritable(seen.request.history_dir)
-    return tuple(rows)
+    implied = graph.ancestors(rows) & set(ready.plan.rows)
+    rights = VERSION_RIGHTS if implied else ("SELECT", "INSERT")
+    answer.warn(*judge_writable(ready.request, ready.contents, creates=False, rights=rights))
+    answer.warn(*_warn_of_unseen(ready, rows))
+    history.refuse_unwritable(ready.request.history_dir)
+    return ready, tuple(rows)
 
 
 def _refuse_behind(graph: Graph, head: str, applied: frozenset[str]) -> None:
@@ -100,17 +118,16 @@ def _refuse_behind(graph: Graph, head: str, applied: frozenset[str]) -> None:
         )
 
 
-def refuse_without_evidence(seen: Observation, rows: Sequence[str], tables: frozenset[str]) -> None:
+def _refuse_without_evidence(ready: Ready, rows: Sequence[str], tables: frozenset[str]) -> None:
     """Hold the tables that the stamped revisions make against those that are there.
 
-    :param tables: as :func:`tables_of` has them.
+    :param tables: as :func:`_tables_of` has them.
     :raises Refused: where one is missing, none can be told of one of the version locations, or one of a later
         revision is there.
     """
-    assert seen.graph is not None and seen.plan is not None
-    graph = seen.graph
-    stamped = _stamped(graph, rows, seen.plan.rows)
-    facts = _facts(seen)
+    graph = ready.graph
+    stamped = _stamped(graph, rows, ready.plan.rows)
+    facts = _facts(ready)
     expected = script.tables_created(facts[revision.revision] for revision in stamped)
     for location in dict.fromkeys(revision.location for revision in stamped):
         of_it = [revision.revision for revision in stamped if revision.location == location]
@@ -130,7 +147,7 @@ def refuse_without_evidence(seen: Observation, rows: Sequence[str], tables: froz
         )
     for revision in graph.ordered(()):
         later = sorted((facts[revision.revision].created - expected) & tables)
-        if revision not in stamped and later and revision.revision not in graph.applied(seen.plan.rows):
+        if revision not in stamped and later and revision.revision not in graph.applied(ready.plan.rows):
             raise Refused(
                 "baseline_table_of_later",
                 f"The database has {_some(later)}, which revision {revision.revision} ({revision.path}) makes, "
@@ -145,21 +162,19 @@ def _stamped(graph: Graph, rows: Sequence[str], before: Sequence[str]) -> list[R
     return [revision for revision in graph.ordered(()) if revision.revision in names]
 
 
-def _facts(seen: Observation) -> dict[str, script.Facts]:
-    assert seen.graph is not None
+def _facts(ready: Ready) -> dict[str, script.Facts]:
     return {
-        name: script.inspect(RevisionFile(each.path, each.location, seen.texts.get(each.path, "")))
-        for name, each in seen.graph.revisions.items()
+        name: script.inspect(RevisionFile(each.path, each.location, ready.texts.get(each.path, "")))
+        for name, each in ready.graph.revisions.items()
     }
 
 
-def warn_of_unseen(seen: Observation, rows: Sequence[str]) -> list[str]:
+def _warn_of_unseen(ready: Ready, rows: Sequence[str]) -> list[str]:
     """A warning about the revisions, core's aside, of which no table tells whether they were applied."""
-    assert seen.graph is not None and seen.plan is not None
-    core, facts = seen.request.base.version_location, _facts(seen)
+    core, facts = ready.request.base.version_location, _facts(ready)
     unseen = [
         each.revision
-        for each in _stamped(seen.graph, rows, seen.plan.rows)
+        for each in _stamped(ready.graph, rows, ready.plan.rows)
         if each.location != core and (facts[each.revision].unread or not facts[each.revision].created)
     ]
     if not unseen:
@@ -169,26 +184,25 @@ def warn_of_unseen(seen: Observation, rows: Sequence[str]) -> list[str]:
     ]
 
 
-def look_for_evidence(before: Observation, rows: Sequence[str]) -> None:
+def _look_for_evidence(ready: Ready, rows: Sequence[str]) -> None:
     """The same by a connection of its own.
 
     :raises Refused: where the database lets nobody in, or does not show what it should.
     """
-    assert before.way is not None
-    connection = connect(before.way)
+    connection = connect(ready.way)
     try:
         with connection.cursor() as cursor:
-            refuse_without_evidence(before, rows, tables_of(cursor))
+            _refuse_without_evidence(ready, rows, _tables_of(cursor))
     finally:
         connection.close()
 
 
-def as_diff(before: Observation, rows: Sequence[str]) -> dict[str, str]:
+def _as_diff(ready: Ready, rows: Sequence[str]) -> Diff:
     """The version rows as Ansible's ``--diff`` shows them."""
-    assert before.plan is not None
-    texts = ["".join(f"{row}\n" for row in sorted(each)) for each in (before.plan.rows, {*before.plan.rows, *rows})]
-    header = f"version rows of {before.contents.identity['name'] if before.contents else ''}"
-    return {"before_header": header, "after_header": header, "before": texts[0], "after": texts[1]}
+    there = ready.plan.rows
+    before, after = ("".join(f"{row}\n" for row in sorted(each)) for each in (there, {*there, *rows}))
+    header = f"version rows of {ready.contents.identity['name']}"
+    return Diff(before_header=header, after_header=header, before=before, after=after)
 
 
 def _some(names: Sequence[str]) -> str:
@@ -196,30 +210,18 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def tables_of(cursor: Any) -> frozenset[str]:
+def _tables_of(cursor: Any) -> frozenset[str]:
     """The tables as revisions name them: all by ``schema.name``, and by name those that are found without a schema."""
-    rows = run(cursor, _TABLES)
+    rows = ask(cursor, _TABLES)
     return frozenset(f"{schema}.{name}" for schema, name, _ in rows) | {name for _, name, visible in rows if visible}
 
 
-def stamp(request: Request, before: Observation, rows: Sequence[str], answer: dict[str, Any], tell: Tell) -> str:
-    """Win the lock, see the evidence once more, write the version rows and look again.
-
-    :returns: why it failed; empty where it did not.
-    """
-
-    def alone(lock: Lock) -> str:
-        assert before.target is not None
-        with lock.connection.cursor() as cursor:
-            refuse_without_evidence(before, rows, tables_of(cursor))
-        runner.stamp(request.config_file, rows, before.target, before.direct)
-        after = look(request)
-        if after.plan is None or before.plan is None:
-            return f"The rows were written, but the database cannot be looked at: {result(after)['state_reason']}"
-        bring_up_to_date(answer, after)
-        answer["changed"] = after.plan.rows != before.plan.rows
-        answer["stamped"] = sorted(set(after.plan.rows) - set(before.plan.rows))
-        history.keep(after, answer, "")
-        return ""
-
-    return locked(request, before, answer, tell, alone)
+def _alone(ready: Ready, rows: Sequence[str], answer: Answer, lock: Lock) -> None:
+    """The evidence once more, and the rows, once the lock is won."""
+    with lock.connection.cursor() as cursor:
+        _refuse_without_evidence(ready, rows, _tables_of(cursor))
+    runner.stamp(ready.request.config_file, rows, ready.target, ready.redirect)
+    after = look_afterwards(ready, answer, "The rows were written")
+    if after is not None and after.plan is not None:
+        answer.stamped = sorted(set(after.plan.rows) - set(ready.plan.rows))
+        history.keep(after, answer)

@@ -5,10 +5,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from ..migration.child import Event
 from ..migration.job import READ_ONLY
+from ..observe.answer import Answer, Blocker, FailedRevision, Rows, Violation
 from ..observe.request import Request
 from ..postgres.limits import RETRYABLE
 from ..problem import mask
@@ -18,58 +18,52 @@ _STATEMENT_CHARACTERS = 500
 _VIOLATIONS = 3
 
 
-def explain(request: Request, answer: dict[str, Any], tried: Attempts) -> str:
+def explain(request: Request, answer: Answer, tried: Attempts, *, reverting: bool = False) -> str:
     """The sentences: cause, where the database is, remedy.
 
-    ``answer`` is the module's result; it gets what programs may want to know of it.
+    ``answer`` gets what programs may want to know of it.
     """
-    cause, remedy = words(request, answer, tried)
-    return f"{cause} {_standing(answer)} {remedy}"
+    cause, remedy = words(request, answer, tried, reverting=reverting)
+    return f"{cause} {_standing(answer, reverting=reverting)} {remedy}"
 
 
-def words(request: Request, answer: dict[str, Any], tried: Attempts) -> tuple[str, str]:
+def words(request: Request, answer: Answer, tried: Attempts, *, reverting: bool = False) -> tuple[str, str]:
     """What went wrong, and what to do about it."""
     outcome = tried.outcome
     begun = outcome.unfinished
     if outcome.error:
-        answer["exception"] = outcome.error["trace"]
+        answer.exception = outcome.error["trace"]
     elif outcome.output:
-        answer["app_output"] = outcome.output.splitlines()
+        answer.app_output = outcome.output.splitlines()
     reason, remedy = _reason(answer, tried)
-    what, command = ("revert", "downgrade") if "reverted" in answer else ("upgrade", "upgrade heads")
+    what, command = ("revert", "downgrade") if reverting else ("upgrade", "upgrade heads")
     if outcome.error and outcome.error["problem"]:
         problem = outcome.error["problem"]
         return f"The {what} of {request.app!r} failed: {problem['cause']}", problem["remedy"]
     if begun is None:
-        cause = f"The {what} of {request.app!r} with {answer['python']} failed: {reason}."
+        cause = f"The {what} of {request.app!r} with {answer.python} failed: {reason}."
         return cause, f"Run bin/alembic {command} by hand to see why."
     error = outcome.error or {}
     # masked before it is cut, since half a password is one, too
     statement = mask(" ".join((error.get("statement") or "").split()))[:_STATEMENT_CHARACTERS]
-    answer["failed_revision"] = {
-        "revision": begun["revision"],
-        "path": begun["path"],
-        "statement": statement,
-        "error": reason,
-    }
+    answer.failed_revision = FailedRevision(begun["revision"], begun["path"], statement, reason)
     where = f" in the statement: {statement}" if statement else ""
     return f"Revision {begun['revision']} ({begun['path']}) failed: {reason}{where}.", remedy
 
 
-def tell_what_was_seen(answer: dict[str, Any], tried: Attempts) -> None:
+def tell_what_was_seen(answer: Answer, tried: Attempts) -> None:
     """What the guard and the watch reported, in the result."""
     events = tried.outcome.events
-    answer["retries"] = tried.retries
-    answer["blockers"] = tried.blockers
-    answer["violations"] = violations(tried)
-    answer["data"] = data(tried)
-    answer["warnings"] += [_others(event) for event in events if event["event"] == "others"]
+    answer.retries = tried.retries
+    answer.blockers = tried.blockers
+    answer.violations = violations(tried)
+    answer.data = data(tried)
+    answer.warn(*(_others(event) for event in events if event["event"] == "others"))
     if tried.outcome.error is None or tried.outcome.error["type"] != "Violated":
-        answer["warnings"] += [
-            f"Revision {each['revision']} {each['action']} {each['object']}. {each['rule']}"
-            for each in answer["violations"]
-        ]
-        answer["warnings"] += [f"Revision {each['revision']} {wrote(each)}." for each in answer["data"]]
+        answer.warn(
+            *(f"Revision {each.revision} {each.action} {each.object}. {each.rule}" for each in answer.violations),
+            *(f"Revision {each.revision} {wrote(each)}." for each in answer.data),
+        )
 
 
 def _others(event: Event) -> str:
@@ -77,22 +71,23 @@ def _others(event: Event) -> str:
     return f"{seen}: it is put down to the revision, which used a second connection." if event["beside"] else f"{seen}."
 
 
-def violations(tried: Attempts) -> list[dict[str, Any]]:
+def violations(tried: Attempts) -> list[Violation]:
     """What the guard reported that the policy forbids."""
-    return [each for event in tried.outcome.events if event["event"] == "violations" for each in event["violations"]]
+    events = tried.outcome.events
+    return [Violation(**each) for event in events if event["event"] == "violations" for each in event["violations"]]
 
 
-def data(tried: Attempts) -> list[dict[str, Any]]:
+def data(tried: Attempts) -> list[Rows]:
     """The rows of others' tables that the guard reported."""
-    return [each for event in tried.outcome.events if event["event"] == "data" for each in event["tables"]]
+    return [Rows(**each) for event in tried.outcome.events if event["event"] == "data" for each in event["tables"]]
 
 
-def wrote(entry: dict[str, Any]) -> str:
+def wrote(entry: Rows) -> str:
     """One entry of ``data`` in words."""
-    return f"wrote rows of {entry['table']}, which is not this extension's: {_numbers(entry)}"
+    return f"wrote rows of {entry.table}, which is not this extension's: {_numbers(entry)}"
 
 
-def _reason(answer: dict[str, Any], tried: Attempts) -> tuple[str, str]:
+def _reason(answer: Answer, tried: Attempts) -> tuple[str, str]:
     """What went wrong, and what to do about it."""
     outcome = tried.outcome
     mend = "Mend the revision and run again."
@@ -115,50 +110,49 @@ def _reason(answer: dict[str, Any], tried: Attempts) -> tuple[str, str]:
     return words, "Have those sessions end, or give it more time (rattail_schema_ext_lock_retries), then run again."
 
 
-def _violations(answer: dict[str, Any]) -> str:
-    found = [f"{each['object']}: {each['rule'].rstrip('.')}" for each in answer["violations"]]
+def _violations(answer: Answer) -> str:
+    found = [f"{each.object}: {each.rule.rstrip('.')}" for each in answer.violations]
     if not found:
-        found = [f"it {wrote(each)}" for each in answer["data"]]
+        found = [f"it {wrote(each)}" for each in answer.data]
     more = f"; and {len(found) - _VIOLATIONS} more" if len(found) > _VIOLATIONS else ""
     return f"it is against the policy ({'; '.join(found[:_VIOLATIONS])}{more})"
 
 
-def _numbers(written: dict[str, Any]) -> str:
-    counts = [f"{written[what]} {what}" for what in ("inserted", "updated", "deleted") if written[what]]
-    return ", ".join(counts + (["all of them replaced"] if written["rewritten"] else []))
+def _numbers(written: Rows) -> str:
+    counts = {"inserted": written.inserted, "updated": written.updated, "deleted": written.deleted}
+    told = [f"{count} {what}" for what, count in counts.items() if count]
+    return ", ".join(told + (["all of them replaced"] if written.rewritten else []))
 
 
-def _standing(answer: dict[str, Any]) -> str:
+def _standing(answer: Answer, *, reverting: bool) -> str:
     """Where the database is: what was committed and what was not, and how to undo what stands half way."""
-    undone = answer.get("reverted", [])
-    count, verb = (len(undone), "undone") if undone else (len(answer["applied"]), "applied")
-    partial = answer.get("partial")
+    done, verb = (answer.reverted, "undone") if reverting else (answer.applied, "applied")
+    count, partial = len(done), answer.partial
     words = f"{count} revision{'s were' if count > 1 else ' was'} {verb} and committed before it." if count else ""
     if partial:
-        objects = ", ".join(partial["objects"]) or "nothing that the catalog shows"
-        words += f" It had left its transaction ({partial['how']}), so that of it was committed: {objects}."
-        if partial["undo"]:
-            words += f" To undo that: {' '.join(partial['undo'])}"
-        if any(not each.startswith("created ") for each in partial["objects"]):
+        objects = ", ".join(partial.objects) or "nothing that the catalog shows"
+        words += f" It had left its transaction ({partial.how}), so that of it was committed: {objects}."
+        if partial.undo:
+            words += f" To undo that: {' '.join(partial.undo)}"
+        if any(not each.startswith("created ") for each in partial.objects):
             words += " What was altered or dropped is to be undone by hand."
-        if partial["invalid_indexes"]:
-            words += f" Not valid, and used by no query: {', '.join(partial['invalid_indexes'])}."
-    nothing = "Nothing was undone" if "reverted" in answer else "Nothing was applied"
-    return words.strip() or f"{nothing}: the database is as it was."
+        if partial.invalid_indexes:
+            words += f" Not valid, and used by no query: {', '.join(partial.invalid_indexes)}."
+    return words.strip() or f"Nothing was {verb}: the database is as it was."
 
 
-def blockers(found: Sequence[Event]) -> str:
+def blockers(found: Sequence[Blocker]) -> str:
     """Who stood in the way, in a few words each."""
     return "; ".join(
         ", ".join(
             word
             for word in (
-                f"pid {each['pid']}",
-                f"user {each['user'] or 'unknown'}",
-                each["application"] or "no application name",
-                f"from {each['address']}" if each["address"] else "",
-                each["state"],
-                "" if each["transaction_seconds"] is None else f"in a transaction for {each['transaction_seconds']} s",
+                f"pid {each.pid}",
+                f"user {each.user or 'unknown'}",
+                each.application or "no application name",
+                f"from {each.address}" if each.address else "",
+                each.state,
+                "" if each.transaction_seconds is None else f"in a transaction for {each.transaction_seconds} s",
             )
             if word
         )

@@ -9,7 +9,8 @@ from typing import Any
 
 from ..migration import guard
 from ..observe import owners
-from ..observe.observation import Observation
+from ..observe.answer import Answer, Partial
+from ..observe.observation import Ready
 from ..postgres import catalog
 from ..postgres.catalog import Catalog
 from ..postgres.catalog_changes import difference, undo_sql
@@ -28,7 +29,7 @@ and not exists (select from pg_locks l where l.relation = i.indexrelid and l.pid
 _AGAIN = re.compile(r"if[_\s]+not[_\s]+exists|drop[_\s]+index", re.IGNORECASE)
 
 
-def clear(cursor: Any, before: Observation) -> list[str]:
+def clear(cursor: Any, ready: Ready) -> list[str]:
     """Drop indexes that an interrupted CREATE INDEX CONCURRENTLY has left, so that it can be run again.
 
     Only those that a pending revision builds concurrently, and on a table that is its own. One that was
@@ -36,22 +37,21 @@ def clear(cursor: Any, before: Observation) -> list[str]:
 
     :returns: warnings that say so.
     """
-    assert before.plan is not None
     names = {
         name: revision.revision
-        for revision in before.plan.pending
-        if revision.revision in before.facts
-        for name in before.facts[revision.revision].concurrent_indexes
+        for revision in ready.plan.pending
+        if revision.revision in ready.facts
+        for name in ready.facts[revision.revision].concurrent_indexes
     }
     if not names:
         return []
-    whose = owners.of_revisions(before)
+    whose = owners.of_revisions(ready, owners.of_locations(ready))
     warnings = []
     for index, name, schema, table, valid in run(cursor, _INDEXES, (list(names),)):
         revision = names[name]
         if revision not in whose or not whose[revision].owns(schema, table):
             continue
-        text = before.texts.get(before.facts[revision].path, "")
+        text = ready.texts.get(ready.facts[revision].path, "")
         if valid and _AGAIN.search(text.split("def upgrade", 1)[-1].split("def downgrade", 1)[0]):
             continue
         cursor.execute(f"drop index concurrently {index}")
@@ -62,24 +62,24 @@ def clear(cursor: Any, before: Observation) -> list[str]:
     return warnings
 
 
-def tell(cursor: Any, answer: dict[str, Any], tried: Attempts, found: Catalog) -> None:
+def tell(cursor: Any, answer: Answer, tried: Attempts, found: Catalog) -> None:
     """Put into ``answer`` what a revision committed although it failed, and how to undo it.
 
     :param cursor: of a session that sees only what is committed.
     :param found: what there was before anything began.
     """
     begun = tried.outcome.unfinished
-    done = {each["revision"] for each in [*answer["applied"], *answer.get("reverted", [])]}
+    done = {each.revision for each in [*answer.applied, *answer.reverted]}
     if begun is None or begun["revision"] in done:
         return
     left = [event for event in tried.left if event["revision"] == begun["revision"]]
     if not left:
         return
     changes = difference(guard.as_found(left[0]) or found, catalog.snapshot(cursor))
-    answer["partial"] = {
-        "revision": left[0]["revision"],
-        "how": left[0]["how"],
-        "objects": [f"{change.action} {change.identity}" for change in changes],
-        "undo": [f"{statement.rstrip(';')};" for statement in undo_sql(changes)],
-        "invalid_indexes": catalog.invalid_indexes(cursor),
-    }
+    answer.partial = Partial(
+        revision=left[0]["revision"],
+        how=left[0]["how"],
+        objects=[f"{change.action} {change.identity}" for change in changes],
+        undo=[f"{statement.rstrip(';')};" for statement in undo_sql(changes)],
+        invalid_indexes=catalog.invalid_indexes(cursor),
+    )

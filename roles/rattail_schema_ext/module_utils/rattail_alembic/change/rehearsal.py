@@ -7,13 +7,13 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any
 
 from ..copies import scratch
 from ..migration.job import CLONE, POISONED, READ_ONLY, TRANSACTION, Job
+from ..observe.answer import Answer, Rehearsal, Rehearsed
+from ..observe.observation import Ready
 from ..observe.request import Request
 from ..postgres.lock import Lock
-from ..postgres.url import Target
 from ..problem import Refused
 from . import failure, retry
 from .retry import Attempts
@@ -21,12 +21,12 @@ from .retry import Attempts
 NONE = "none"
 
 
-def rehearse(request: Request, job: Job, way: Target, answer: dict[str, Any], lock: Lock) -> None:
-    """Run the upgrade as a rehearsal, and put what it showed into ``answer["rehearsal"]``.
+def rehearse(ready: Ready, job: Job, answer: Answer, lock: Lock) -> None:
+    """Run the upgrade as a rehearsal, where one is asked for, and put what it showed into ``answer.rehearsal``.
 
-    :param way: the way to the real database.
     :raises Refused: where the upgrade would fail, or the rehearsal cannot be held.
     """
+    request = ready.request
     if request.rehearsal == NONE:
         return
     lock.enter("rehearsal")
@@ -35,9 +35,9 @@ def rehearse(request: Request, job: Job, way: Target, answer: dict[str, Any], lo
         place = "the database itself"
         if request.rehearsal == CLONE:
             # The backup is that copy already, where it is a full one.
-            dump = answer.get("backup_file", "") if request.backup == "full" else ""
-            copy = stack.enter_context(scratch.database(way, bin_dir=request.postgresql_bin_dir, dump=dump))
-            answer["warnings"] += copy.warnings
+            dump = answer.backup.file if answer.backup and request.backup == "full" else ""
+            copy = stack.enter_context(scratch.database(ready.way, bin_dir=request.postgresql_bin_dir, dump=dump))
+            answer.warn(*copy.warnings)
             place = {"server": "a copy on the same server", "cluster": "a copy in a server of its own"}[copy.place]
             # Nobody else is there, to be locked out or to be told apart.
             job = replace(
@@ -52,43 +52,38 @@ def rehearse(request: Request, job: Job, way: Target, answer: dict[str, Any], lo
         else:
             job = replace(job, rehearsal=TRANSACTION, compare=False)
         tried = retry.run(job, lock, request.lock_retries)
-        answer["rehearsal"] = _told(request.rehearsal, place, tried, time.monotonic() - started)
-        _judge(request, answer, tried)
+        answer.rehearsal = _told(request.rehearsal, place, tried, time.monotonic() - started)
+        _judge(request, answer, tried, place)
 
 
-def _told(mode: str, place: str, tried: Attempts, seconds: float) -> dict[str, Any]:
-    took = {event["revision"]: event["seconds"] for event in tried.outcome.events if event["event"] == "applied"}
-    return {
-        "mode": mode,
-        "place": place,
-        "seconds": round(seconds, 3),
-        "revisions": [
-            {
-                "revision": event["revision"],
-                "seconds": took.get(event["revision"]),
-                "sql": event["sql"],
-                "locks": event["locks"],
-            }
+def _told(mode: str, place: str, tried: Attempts, seconds: float) -> Rehearsal:
+    took = tried.seconds
+    return Rehearsal(
+        mode=mode,
+        place=place,
+        seconds=round(seconds, 3),
+        revisions=[
+            Rehearsed(event["revision"], took.get(event["revision"]), event["sql"], event["locks"])
             for event in tried.outcome.events
             if event["event"] == "rehearsed"
         ],
-        "violations": failure.violations(tried),
-        "data": failure.data(tried),
-    }
+        violations=failure.violations(tried),
+        data=failure.data(tried),
+    )
 
 
 def _warnings(tried: Attempts) -> list[str]:
     """What the policy lets pass with a word."""
-    found = [(each, f"{each['action']} {each['object']}. {each['rule']}") for each in failure.violations(tried)]
-    found += [(each, f"{failure.wrote(each)}.") for each in failure.data(tried)]
-    return [f"In the rehearsal, revision {each['revision']} {words}" for each, words in found]
+    found = [(each.revision, f"{each.action} {each.object}. {each.rule}") for each in failure.violations(tried)]
+    found += [(each.revision, f"{failure.wrote(each)}.") for each in failure.data(tried)]
+    return [f"In the rehearsal, revision {revision} {words}" for revision, words in found]
 
 
-def _judge(request: Request, answer: dict[str, Any], tried: Attempts) -> None:
+def _judge(request: Request, answer: Answer, tried: Attempts, place: str) -> None:
     outcome = tried.outcome
     ended = outcome.error is None and not outcome.ending
     if ended or (outcome.error is not None and outcome.error["type"] == "Rehearsed"):
-        answer["warnings"] += _warnings(tried)
+        answer.warn(*_warnings(tried))
         return
     failure.tell_what_was_seen(answer, tried)
     why = _why_impossible(request, tried)
@@ -101,7 +96,7 @@ def _judge(request: Request, answer: dict[str, Any], tried: Attempts) -> None:
     cause, remedy = failure.words(request, answer, tried)
     raise Refused(
         "rehearsal_failed",
-        f"The rehearsal failed ({answer['rehearsal']['place']}), so nothing was done in earnest. {cause}",
+        f"The rehearsal failed ({place}), so nothing was done in earnest. {cause}",
         remedy,
     )
 

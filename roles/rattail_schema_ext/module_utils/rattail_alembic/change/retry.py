@@ -13,6 +13,7 @@ from ..migration import runner
 from ..migration.child import QUIET, Event, Outcome
 from ..migration.guard import left_unseen, told_of_committed
 from ..migration.job import Job
+from ..observe.answer import Blocker
 from ..postgres.connection import connect, driver
 from ..postgres.limits import RETRYABLE
 from ..postgres.lock import Lock
@@ -40,12 +41,17 @@ class Attempts:
 
     outcome: Outcome
     retries: int = 0
-    blockers: list[dict[str, Any]] = field(default_factory=list)
+    blockers: list[Blocker] = field(default_factory=list)
 
     @property
     def left(self) -> list[Event]:
         """The ``left`` events: what was committed before its time."""
         return [event for event in self.outcome.events if event["event"] == "left"]
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Revision → the seconds that it took, of those that ran to their end."""
+        return {event["revision"]: event["seconds"] for event in self.outcome.events if event["event"] == "applied"}
 
 
 def run(job: Job, lock: Lock, retries: int) -> Attempts:
@@ -91,7 +97,7 @@ class _Watch:
     """
 
     def __init__(self, lock: Lock, target: Target) -> None:
-        self.blockers: list[dict[str, Any]] = []
+        self.blockers: list[Blocker] = []
         self._lock = lock
         self._target = target
         self._pid = 0
@@ -126,8 +132,7 @@ class _Watch:
             self._connection = self._connection or connect(self._target)
             with self._connection.cursor() as cursor:
                 cursor.execute(_BLOCKERS, (self._pid,))
-                names = ("pid", "user", "application", "address", "state", "transaction_seconds")
-                found = [dict(zip(names, row)) for row in cursor.fetchall()]
+                found = [Blocker(*row) for row in cursor.fetchall()]
         except (driver().Error, Refused):
             # It only serves to tell more; the migration does not depend on it.
             self._connection = None

@@ -4,14 +4,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
-from ..observe import history
-from ..observe.answer import describe, result
+from ..observe import history, report
+from ..observe.answer import Answer
 from ..observe.look import look
-from ..observe.observation import Observation
-from ..observe.preconditions import UPGRADES_OWN, ensure_backup, ensure_writable
+from ..observe.observation import Ready
+from ..observe.preconditions import UPGRADES_OWN, judge_writable, refuse_without_backup, to_write
 from ..observe.request import Request
 from ..postgres import catalog
 from ..postgres.lock import Lock
@@ -20,7 +19,7 @@ from ..revisions import script
 from ..revisions.graph import Graph, Revision, RevisionFile
 from ..revisions.locations import standard
 from . import failure, jobs, partial, retry
-from .under_lock import Tell, bring_up_to_date, locked, save
+from .under_lock import Tell, locked, look_afterwards, save, silent
 
 BASE = "base"
 
@@ -33,37 +32,56 @@ class Undo:
     revisions: tuple[Revision, ...]
 
 
-def in_the_way(seen: Observation) -> list[str]:
-    """The problems of a look, without those that only an upgrade would have."""
-    return [str(each) for each in seen.problems if each.code not in UPGRADES_OWN]
+def run(request: Request, *, check_mode: bool = False, tell: Tell = silent) -> Answer:
+    """Look, win the lock, save, undo the revisions after ``request.revert_to``, and look again.
+
+    :param tell: is told, in a sentence, what a person who waits would like to know.
+    :returns: its ``msg`` says why it failed, and is empty where it did not.
+    """
+    before = look(request)
+    # What an upgrade would need is not needed to go back.
+    answer = report.answer(before, excused=UPGRADES_OWN)
+    answer.check_mode = check_mode
+    if answer.msg:
+        return answer
+    try:
+        _refuse_unsafe(request)
+        undo = _plan(before.ready())
+        ready = _look_at_undone(before.ready(), undo, answer)
+    except Refused as refused:
+        answer.refuse(refused.problem)
+        return answer
+    undone = report.describe(ready.locations, ready.graph, {each.revision: None for each in undo.revisions})
+    answer.diff = report.as_diff(undone, answer.database, undone=True)
+    if check_mode:
+        answer.changed, answer.reverted = bool(undone), undone
+    elif undone:
+        locked(ready, answer, tell, lambda lock: _alone(ready, undo, answer, lock))
+    return answer
 
 
-def plan(seen: Observation, revert_to: str, confirm: str) -> Undo:
+def _plan(ready: Ready) -> Undo:
     """The revisions to undo.
 
-    :param revert_to: the revision of the app's that is to be the newest afterwards, or ``base`` for none.
-    :param confirm: has to be ``APP@REVISION``, so that nobody reverts by accident.
-    :raises Refused: where it is not confirmed, more than the app's own would be undone, or database, backup or
-        history stand in the way.
+    :raises Refused: where it is not confirmed (``APP@REVISION``), or more than the app's own would be undone.
     """
-    assert seen.graph is not None and seen.plan is not None
-    request, graph = seen.request, seen.graph
-    target = revert_to
+    request, graph = ready.request, ready.graph
+    target = request.revert_to
     own = target in graph.revisions and graph.revisions[target].location == standard(request.app)
     if target != BASE and not own:
         raise Refused(
             "revert_unknown",
-            f"{revert_to!r} is no revision of {request.app}.",
+            f"{target!r} is no revision of {request.app}.",
             f"Set rattail_schema_ext_revert_to to one of its revisions ({_own(graph, request.app)}), or to base.",
         )
     wanted = f"{request.app}@{target}"
-    if confirm != wanted:
+    if request.revert_confirm != wanted:
         raise Refused(
             "revert_unconfirmed",
             f"To revert {request.app} to {target} drops what its later revisions made, rows included.",
             f"Confirm it with rattail_schema_ext_revert_confirm: {wanted}.",
         )
-    applied = graph.applied(seen.plan.rows)
+    applied = graph.applied(ready.plan.rows)
     if target != BASE and target not in applied:
         raise Refused(
             "revert_not_applied",
@@ -71,23 +89,30 @@ def plan(seen: Observation, revert_to: str, confirm: str) -> Undo:
             "See with playbooks/status.yml where it is.",
         )
     undone = _undone(graph, applied, target, standard(request.app))
-    destination = _base_of(graph, request.app) if target == BASE else target
-    if undone:
-        _look_at_undone(seen, undone)
-    return Undo(destination, undone)
+    return Undo(_base_of(graph, request.app) if target == BASE else target, undone)
 
 
-def _look_at_undone(seen: Observation, undone: tuple[Revision, ...]) -> None:
-    """What can be told beforehand, as with an upgrade: by the text of the downgrades, and by what the role may do."""
-    for each in undone:
-        file = RevisionFile(each.path, each.location, seen.texts.get(each.path, ""))
-        facts = script.inspect(file, "downgrade")
-        seen.facts[each.revision] = facts
-        seen.warnings += script.leaving(each.revision, facts)
-    needs = script.demands(seen.facts[each.revision] for each in undone)
-    ensure_writable(seen, altered=needs.altered, referenced=needs.referenced, creates=needs.creates)
-    ensure_backup(seen)
-    history.refuse_unwritable(seen.request.history_dir)
+def _look_at_undone(ready: Ready, undo: Undo, answer: Answer) -> Ready:
+    """What can be told beforehand, as with an upgrade: by the text of the downgrades, and by what the role may do.
+
+    :raises Refused: where database, backup or history stand in the way.
+    """
+    if not undo.revisions:
+        return ready
+    facts = {}
+    for each in undo.revisions:
+        file = RevisionFile(each.path, each.location, ready.texts.get(each.path, ""))
+        facts[each.revision] = script.inspect(file, "downgrade")
+        answer.warn(*script.leaving(each.revision, facts[each.revision]))
+    ready = replace(to_write(ready), facts=facts)
+    needs = script.demands(facts.values())
+    judged = judge_writable(
+        ready.request, ready.contents, altered=needs.altered, referenced=needs.referenced, creates=needs.creates
+    )
+    answer.warn(*judged)
+    refuse_without_backup(ready.request, ready.way)
+    history.refuse_unwritable(ready.request.history_dir)
+    return ready
 
 
 def _own(graph: Graph, app: str) -> str:
@@ -138,40 +163,30 @@ def _base_of(graph: Graph, app: str) -> str:
     return f"{labels[0]}@base"
 
 
-def revert(request: Request, before: Observation, undo: Undo, answer: dict[str, Any], tell: Tell) -> str:
-    """Win the lock, save, undo, look again; as ``apply`` does it.
-
-    :returns: why it failed; empty where it did not.
-    """
-
-    def alone(lock: Lock) -> str:
+def _alone(ready: Ready, undo: Undo, answer: Answer, lock: Lock) -> None:
+    """The revert, once the lock is won."""
+    order = [each.revision for each in undo.revisions]
+    with lock.connection.cursor() as cursor:
+        there = catalog.snapshot(cursor)
+    save(ready, answer, lock)
+    tried = retry.run(jobs.revert(ready, lock, there, undo.destination, order), lock, ready.request.lock_retries)
+    failure.tell_what_was_seen(answer, tried)
+    after = look_afterwards(ready, answer, "The revert was run")
+    if after is None or after.plan is None or after.graph is None:
+        return
+    gone = ready.graph.applied(ready.plan.rows) - after.graph.applied(after.plan.rows)
+    took = tried.seconds
+    answer.reverted = report.describe(
+        ready.locations, ready.graph, {name: took.get(name) for name in order if name in gone}
+    )
+    if not gone >= set(order):
         with lock.connection.cursor() as cursor:
-            found = catalog.snapshot(cursor)
-        save(request, before, answer, lock)
-        job = jobs.revert(before, lock, found, undo.destination, [each.revision for each in undo.revisions])
-        tried = retry.run(job, lock, request.lock_retries)
-        failure.tell_what_was_seen(answer, tried)
-        after = look(request)
-        if after.plan is None or after.graph is None or before.graph is None or before.plan is None:
-            return f"The revert was run, but the database cannot be looked at: {result(after)['state_reason']}"
-        bring_up_to_date(answer, after)
-        answer["changed"] = after.plan.rows != before.plan.rows
-        gone = before.graph.applied(before.plan.rows) - after.graph.applied(after.plan.rows)
-        took = {event["revision"]: event["seconds"] for event in tried.outcome.events if event["event"] == "applied"}
-        order = [each.revision for each in undo.revisions]
-        answer["reverted"] = describe(before, {name: took.get(name) for name in order if name in gone})
-        why = ""
-        if not gone >= set(order):
-            with lock.connection.cursor() as cursor:
-                partial.tell(cursor, answer, tried, found)
-            why = failure.explain(request, answer, tried)
-        history.keep(after, answer, why)
-        return why
-
-    return locked(request, before, answer, tell, alone)
+            partial.tell(cursor, answer, tried, there)
+        answer.msg = failure.explain(ready.request, answer, tried, reverting=True)
+    history.keep(after, answer)
 
 
-def refuse_unsafe(request: Request) -> None:
+def _refuse_unsafe(request: Request) -> None:
     """A revert drops rows, so it is not done without a backup or without the policy.
 
     :raises Refused: where one of them is switched off.

@@ -83,8 +83,8 @@ class Wanted:
             options[_other(self.separator_name)] = self.other_separator
         return options
 
-    def as_dict(self) -> dict[str, Any]:
-        """All of it for a module result, and so for ``templates/alembic.conf.j2``."""
+    def for_template(self) -> dict[str, Any]:
+        """What ``templates/alembic.conf.j2`` writes."""
         return {
             "script_location": self.script_location,
             "version_locations": list(self.version_locations),
@@ -92,9 +92,6 @@ class Wanted:
             "separator": self.separator,
             "other_separator_name": _other(self.separator_name),
             "other_separator": self.other_separator,
-            "needed": self.needed,
-            "reasons": list(self.reasons),
-            "warnings": list(self.warnings),
         }
 
 

@@ -1,186 +1,396 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""An observation in the words of the modules' results."""
+"""What the role returns: every key, its type, its empty value, and what it means.
+
+Modules build an :class:`Answer`, and the controller builds it anew from what a host sent. The documentation of the
+modules' results and the table in the README are written from here (``scripts/document.py``).
+"""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Optional, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from ..problem import mask
-from ..revisions import plan
-from ..revisions.graph import Graph
-from ..revisions.locations import standard
-from .observation import Observation
+from ..problem import Problem as Raised
 
-# What an earlier task of the real run may yet make, so that check mode must not stumble over it.
-NOT_THERE_YET = frozenset({"user_unknown", "environment_missing", "config_missing"})
-_LINES = 10
+Shape = TypeVar("Shape")
+# As a name, because Python 3.9 cannot look up `float | None`.
+Seconds = Optional[float]
 
 
-def result(seen: Observation, *, check_mode: bool = False) -> dict[str, Any]:
-    """The observation as the modules return it.
-
-    :param check_mode: do not refuse over what an earlier task of the real run would have made.
-    """
-    absent = check_mode and all(problem.code in NOT_THERE_YET for problem in seen.problems)
-    state, reason = (seen.plan.state, "") if seen.plan else (plan.UNKNOWN, _first_cause(seen))
-    rows = list(seen.plan.rows) if seen.plan else []
-    warnings = list(dict.fromkeys(seen.warnings))
-    if absent and seen.problems:
-        warnings.append(f"Nothing can be told yet: {seen.problems[0].cause}")
-    return {
-        "changed": False,
-        "state": state,
-        "state_reason": reason,
-        "heads": list(seen.graph.heads) if seen.graph else [],
-        "current_before": rows,
-        "current_after": rows,
-        "pending": pending(seen),
-        "applied": [],
-        "lock": {},
-        "retries": 0,
-        "backup_file": "",
-        "violations": [],
-        "data": [],
-        "drift": [],
-        "branches": _branches(seen),
-        "database": seen.contents.identity if seen.contents else {},
-        "source": {
-            "directory": seen.request.source_dir if seen.request.source_enabled else "",
-            "before": seen.checkout.commit,
-            "after": seen.checkout.commit,
-            "wanted": seen.wanted.commit if seen.wanted else seen.checkout.commit,
-            "branch": seen.checkout.branch,
-            "version": _version_for_git(seen),
-            "moved_tags": seen.moved_tags,
-            "restore": _way_back(seen),
-        },
-        "config": {
-            "path": seen.request.config_file,
-            "owner": seen.config_owner,
-            "section": seen.section.as_dict() if seen.section else {},
-            "reasons": list(seen.section.reasons) if seen.section else [],
-        },
-        "versions": _versions_directory(seen),
-        "install_reason": seen.install_reason,
-        "alembic_version": seen.alembic,
-        "python": sys.executable,
-        "fast_path": seen.fast_path,
-        "todo": seen.todo,
-        "problems": [problem.as_dict() for problem in seen.problems],
-        "refusals": [] if absent else [str(problem) for problem in seen.problems],
-        "warnings": [mask(warning) for warning in warnings],
-        "summary": _summary(seen, state),
-    }
+def key(description: str, empty: Any = "") -> Any:
+    """A key of a result; ``empty`` is its empty value, or the type that makes one."""
+    about = {"description": description}
+    if isinstance(empty, type):
+        return field(default_factory=empty, metadata=about)
+    return field(default=empty, metadata=about)
 
 
-def _version_for_git(seen: Observation) -> str:
-    """What git is asked for: by branch or tag, where the version wanted is one, else by the commit in full.
+@dataclass(eq=False)
+class Revision:
+    """A revision of the code."""
 
-    Never by ``HEAD``: of that a clone remembers what it meant when it was made.
-    """
-    target = seen.wanted
-    if target is None:
-        return ""
-    return target.branch or (target.commit if target.ref in ("", "HEAD") else seen.request.source_version)
-
-
-def _way_back(seen: Observation) -> list[str]:
-    """The arguments of git that bring the checkout back to where it is now, on its branch or detached."""
-    here = seen.checkout
-    if not here.commit:
-        return []
-    return ["checkout", "--quiet", *(["-B", here.branch] if here.branch else ["--detach"]), here.commit]
+    revision: str = key("The revision's identifier.")
+    branch: str = key("The label of the branch that it belongs to.")
+    message: str = key("Its message.")
+    path: str = key("Its file.")
+    down_revision: list[str] = key("The revisions that it follows.", list)
+    depends_on: list[str] = key("The revisions of other branches that it needs.", list)
+    seconds: Seconds = key("How long it took; none where it was not run.", None)
 
 
-def _first_cause(seen: Observation) -> str:
-    return seen.problems[0].cause if seen.problems else ""
+@dataclass(eq=False)
+class Branch:
+    """A version location, as code and database have it."""
+
+    branch: str = key("Its branch label, or the package's name where it has none.")
+    location: str = key("The location as the config file writes it.")
+    directory: str = key("The directory that it leads to.")
+    heads: list[str] = key("The newest revisions in it.", list)
+    current: list[str] = key("The newest applied revisions in it.", list)
+    pending: int = key("How many of its revisions are pending.", 0)
 
 
-def _versions_directory(seen: Observation) -> str:
-    ours = standard(seen.request.app)
-    return next((location.directory for location in seen.locations if location.spec == ours), "")
+@dataclass(eq=False)
+class Database:
+    """The database that the app's config leads to; never a password."""
+
+    name: str = key("Its name.")
+    host: str = key("The server's host, or the directory of its socket.")
+    port: str = key("The server's port.")
+    user: str = key("The role that the app connects as.")
+    server_version: str = key("The server's version.")
+    search_path: str = key("The search_path of that role.")
 
 
-def pending(seen: Observation) -> list[dict[str, Any]]:
-    """The pending revisions, in the order in which they would be applied."""
-    return describe(seen, {revision.revision: None for revision in seen.plan.pending} if seen.plan else {})
+@dataclass(eq=False)
+class Source:
+    """The checkout."""
+
+    directory: str = key("Its directory; empty for a released package.")
+    branch: str = key("The branch checked out; empty where none is.")
+    before: str = key("The commit checked out before the run.")
+    after: str = key("The same after the run.")
+    wanted: str = key("The commit wanted.")
+    version: str = key("What git is asked for: a branch, a tag, or the commit in full.")
+    moved_tags: list[str] = key("Tags of the repository that mean another commit than in the checkout.", list)
 
 
-def describe(seen: Observation, seconds: dict[str, float | None]) -> list[dict[str, Any]]:
-    """Revisions as results show them, with the seconds that each took."""
-    if seen.graph is None:
-        return []
-    names = branch_names(seen, seen.graph)
-    found = ((seen.graph.revisions[name], spent) for name, spent in seconds.items() if name in seen.graph.revisions)
-    return [plan.describe(revision, names[revision.location], spent) for revision, spent in found]
+@dataclass(eq=False)
+class Section:
+    """``[alembic]`` as it should be."""
+
+    script_location: str = key("The option of that name.")
+    version_locations: list[str] = key("The version locations in their order.", list)
+    separator_name: str = key("What the Alembic in use calls its separator.")
+    separator: str = key("V(space) or V(newline).")
+    other_separator_name: str = key("The separator's name in other releases of Alembic.")
+    other_separator: str = key("What that option has to say; empty where the file does not have it.")
 
 
-def as_diff(
-    revisions: Sequence[dict[str, Any]],
-    database: dict[str, Any],
-    what: str = "applied",
-    executed: Mapping[str, Sequence[str]] | None = None,
-) -> dict[str, str]:
-    """Revisions as Ansible's ``--diff`` shows them: lines that come in, or, with ``undone``, that go.
+@dataclass(eq=False)
+class Config:
+    """The app's config file."""
 
-    :param executed: for each revision the SQL that it executed, where that is known.
-    """
-    lines = ""
-    for each in revisions:
-        lines += f"{each['branch']} {each['revision']} {each['message']}\n"
-        lines += "".join(f"    {sql}\n" for sql in (executed or {}).get(each["revision"], ()))
-    header = f"revisions applied to {database.get('name', '')}"
-    before, after = ("", lines) if what == "applied" else (lines, "")
-    return {"before_header": header, "after_header": header, "before": before, "after": after}
+    path: str = key("The file.")
+    owner: str = key("Its owner.")
+    section: Optional[Section] = key("C([alembic]) as it should be.", None)
+    reasons: list[str] = key("Why it has to be changed; none where it is right.", list)
 
 
-def branch_names(seen: Observation, graph: Graph) -> dict[str, str]:
-    """Location → name of its branch: the label that a revision in it declares, else the package's name.
+@dataclass(eq=False)
+class Problem:
+    """What stands in the way."""
 
-    A label spreads along a branch, so one grown from core bears core's label everywhere: whose a
-    revision is, is told by where its file lies.
-    """
-    names = {location.spec: location.package.split(".")[0] or location.spec for location in seen.locations}
-    declared: dict[str, list[str]] = {}
-    for revision in graph.revisions.values():
-        declared.setdefault(revision.location, []).extend(revision.branch_labels)
-    names.update({spec: labels[0] for spec, labels in declared.items() if len(labels) == 1})
-    return names
+    code: str = key("A short word for programs, see docs/refusals.md.")
+    cause: str = key("What is wrong, in a sentence.")
+    remedy: str = key("What to do about it, in a sentence.")
 
 
-def _branches(seen: Observation) -> list[dict[str, Any]]:
-    if seen.graph is None:
-        return []
-    names = branch_names(seen, seen.graph)
-    rows = seen.plan.rows if seen.plan else ()
-    waiting = [revision.location for revision in seen.plan.pending] if seen.plan else []
-    return [
-        {
-            "branch": names[location.spec],
-            "location": location.spec,
-            "directory": location.directory,
-            "heads": list(seen.graph.heads_in(location.spec)),
-            "current": list(seen.graph.current_in(location.spec, rows)),
-            "pending": waiting.count(location.spec),
-        }
-        for location in seen.locations
-    ]
+@dataclass(eq=False)
+class Holder:
+    """A run that had the lock."""
+
+    pid: int = key("Its server process.", 0)
+    user: str = key("Its role.")
+    application: str = key("Its application name.")
+    address: str = key("The address that it came from.")
+    host: str = key("The host that it ran on.")
+    phase: str = key("What it was doing.")
+    since: str = key("Since when, ISO 8601.")
 
 
-def _summary(seen: Observation, state: str) -> list[str]:
-    """A few lines for a person: the database's state, each branch, what is pending, what is wrong."""
-    where = seen.contents.identity["name"] if seen.contents else seen.request.config_file
-    lines = [f"{seen.request.app} on {where}: {state}"]
-    for branch in _branches(seen):
-        at = ", ".join(branch["current"]) or "nothing applied"
-        waiting = f"{branch['pending']} pending" if branch["pending"] else "up to date"
-        lines.append(f"  {branch['branch']}: {at} ({waiting if branch['heads'] else 'no revision yet'})")
-    lines += [f"  pending: {each['branch']} {each['revision']} {each['message']}" for each in pending(seen)[:_LINES]]
-    more = len(seen.plan.pending) - _LINES if seen.plan else 0
-    lines += [f"  and {more} more pending"] if more > 0 else []
-    lines += [f"  to do: {', '.join(seen.todo)}"] if seen.todo else []
-    lines += [f"  problem: {problem}" for problem in seen.problems]
-    return lines
+@dataclass(eq=False)
+class Lock:
+    """The wait for other runs."""
+
+    waited_seconds: float = key("How long was waited.", 0.0)
+    holders: list[Holder] = key("The runs that were waited for, in order.", list)
+
+
+@dataclass(eq=False)
+class Blocker:
+    """A session that held what a revision wanted to lock."""
+
+    pid: int = key("Its server process.", 0)
+    user: str = key("Its role.")
+    application: str = key("Its application name.")
+    address: str = key("The address that it came from.")
+    state: str = key("What it was doing, as C(pg_stat_activity) has it.")
+    transaction_seconds: Seconds = key("For how long it had been in its transaction.", None)
+
+
+@dataclass(eq=False)
+class Backup:
+    """A backup that was made."""
+
+    file: str = key("The file.")
+    size: int = key("Its size in bytes.", 0)
+    sha256: str = key("Its checksum.")
+    seconds: Seconds = key("How long it took.", None)
+    mode: str = key("V(full) or V(schema).")
+    pruned: list[str] = key("The older ones that were deleted.", list)
+
+
+@dataclass(eq=False)
+class Violation:
+    """What a revision did that the policy forbids."""
+
+    revision: str = key("The revision.")
+    action: str = key("One of V(created), V(altered) and V(dropped).")
+    kind: str = key("The kind of object, for example V(column).")
+    object: str = key("The object.")
+    rule: str = key("What is allowed instead.")
+
+
+@dataclass(eq=False)
+class Rows:
+    """Rows that a revision wrote to a table that is not its own."""
+
+    revision: str = key("The revision.")
+    table: str = key("The table.")
+    inserted: int = key("How many rows it inserted.", 0)
+    updated: int = key("How many it updated.", 0)
+    deleted: int = key("How many it deleted.", 0)
+    rewritten: bool = key("Whether the rows were replaced as a whole.", False)
+
+
+@dataclass(eq=False)
+class Rehearsed:
+    """A revision as a rehearsal showed it."""
+
+    revision: str = key("The revision.")
+    seconds: Seconds = key("How long it took there.", None)
+    sql: list[str] = key("The statements that it executed.", list)
+    locks: list[str] = key("The locks that it held at its end.", list)
+
+
+@dataclass(eq=False)
+class Rehearsal:
+    """The upgrade tried out."""
+
+    mode: str = key("V(clone) or V(transaction).")
+    place: str = key("Where it was held.")
+    seconds: Seconds = key("How long it took.", None)
+    revisions: list[Rehearsed] = key("The revisions, in order.", list)
+    violations: list[Violation] = key("As in the upgrade itself.", list)
+    data: list[Rows] = key("As in the upgrade itself.", list)
+
+
+@dataclass(eq=False)
+class FailedRevision:
+    """The revision that failed."""
+
+    revision: str = key("The revision.")
+    path: str = key("Its file.")
+    statement: str = key("The statement that failed.")
+    error: str = key("Why it failed.")
+
+
+@dataclass(eq=False)
+class Partial:
+    """What a revision that had left its transaction committed although it failed."""
+
+    revision: str = key("The revision.")
+    how: str = key("How it had left its transaction.")
+    objects: list[str] = key("What stays.", list)
+    undo: list[str] = key("The SQL to undo it.", list)
+    invalid_indexes: list[str] = key("Indexes that are not valid.", list)
+
+
+@dataclass(eq=False)
+class Dependency:
+    """A revision of another branch that a new one needs."""
+
+    revision: str = key("The revision.")
+    reason: str = key("Why it is needed.")
+
+
+@dataclass(eq=False)
+class NewRevision:
+    """The revision that was written, or in check mode would be."""
+
+    revision: str = key("Its identifier; in check mode another one than a real run would choose.")
+    branch: str = key("The label of the app's branch.")
+    message: str = key("Its message.")
+    path: str = key("Its file.")
+    down_revision: list[str] = key("The revisions that it follows, none for the first one.", list)
+    branch_labels: list[str] = key("The label that it gives to its branch, where it is the first one.", list)
+    depends_on: list[Dependency] = key("The revisions of other branches that it needs.", list)
+    tables: list[str] = key("The tables that it creates.", list)
+    hints: list[str] = key("What a person has to decide, for example what looks like a rename.", list)
+    hooks: list[str] = key("The hooks of C([post_write_hooks]) that were run on it.", list)
+
+
+@dataclass(eq=False)
+class LeftOut:
+    """What models and database do not agree on and is not the app's."""
+
+    owner: str = key("Whose it is.")
+    operations: int = key("How many differences there are.", 0)
+    tables: int = key("On how many tables.", 0)
+    words: list[str] = key("What is more than differences in indexes.", list)
+
+
+@dataclass(eq=False)
+class Finding:
+    """What a new revision does to a store that is open."""
+
+    rule: str = key("The rule that found it.")
+    effect: str = key("V(fails), V(loses), V(blocks), V(breaks) or V(warns).")
+    object: str = key("The object.")
+    message: str = key("What it does.")
+    safer: str = key("What to do instead.")
+
+
+@dataclass(eq=False)
+class Review:
+    """What a scratch database showed of a new revision."""
+
+    result: str = key("V(passed), V(failed) or V(skipped).")
+    reason: str = key("Why, where it is not V(passed).")
+    place: str = key("Where the scratch database was.")
+    sql: list[str] = key("The statements of the upgrade.", list)
+    down_sql: list[str] = key("The statements of the downgrade.", list)
+    seconds: Seconds = key("How long the upgrade took there.", None)
+    locks: list[str] = key("The locks that the upgrade held.", list)
+    rewrites: list[str] = key("The tables that it rewrote.", list)
+    findings: list[Finding] = key("What it does to a store that is open.", list)
+    file: str = key("The page to read it on.")
+
+
+@dataclass(eq=False)
+class Diff:
+    """What ``--diff`` shows."""
+
+    before_header: str = key("What it is about.")
+    after_header: str = key("The same.")
+    before: str = key("As it was.")
+    after: str = key("As it is.")
+
+
+@dataclass(eq=False)
+class Answer:
+    """What an entry point of the role returns. A key whose subject did not come up has its empty value."""
+
+    changed: bool = key("Whether anything differed.", False)
+    check_mode: bool = key("Whether this was a run in check mode.", False)
+    state: str = key(
+        "V(current), V(behind), V(ahead), V(diverged), V(unstamped), V(empty), or V(unknown) where it could not be told:"
+        " after the run; in check mode, now.",
+        "unknown",
+    )
+    state_reason: str = key("Why the state is V(unknown).")
+    pending: list[Revision] = key("The revisions that were pending when the run began, in order.", list)
+    applied: list[Revision] = key("Those of them that were applied and committed.", list)
+    heads: list[str] = key("The heads of the revisions at the commit wanted.", list)
+    current_before: list[str] = key("The rows of the version table before the run.", list)
+    current_after: list[str] = key("The same after the run.", list)
+    branches: list[Branch] = key("One entry for each version location.", list)
+    summary: list[str] = key("All of this in a few lines for a person.", list)
+    database: Optional[Database] = key("The database looked at.", None)
+    source: Source = key("The checkout and its commits.", Source)
+    config: Config = key("The config file.", Config)
+    versions: str = key("The directory of the app's own revisions.")
+    install_reason: str = key("Why the app has to be installed (again).")
+    todo: list[str] = key(
+        "The phases that have something to do, of V(source), V(install), V(config), V(versions) and V(upgrade).", list
+    )
+    msg: str = key("Why nothing is done, or why the run failed: a sentence of cause and one of remedy.")
+    problems: list[Problem] = key("What stands in the way.", list)
+    warnings: list[str] = key("What does not stand in the way but should be known.", list)
+    lock: Lock = key("The wait for other runs on the same database.", Lock)
+    retries: int = key("How often the run was rolled back and begun again after a lock timeout or a deadlock.", 0)
+    blockers: list[Blocker] = key("The sessions that stood in the way last.", list)
+    backup: Optional[Backup] = key("The backup that was made before.", None)
+    rehearsal: Optional[Rehearsal] = key("What the rehearsal showed.", None)
+    violations: list[Violation] = key("What revisions did that the policy forbids.", list)
+    data: list[Rows] = key("Rows that revisions wrote to tables that are not theirs.", list)
+    drift: list[str] = key("How the app's own tables differ from its models after the upgrade, in sentences.", list)
+    failed_revision: Optional[FailedRevision] = key("The revision that failed, where one did.", None)
+    partial: Optional[Partial] = key(
+        "What a revision that had left its transaction committed although it failed.", None
+    )
+    app_output: list[str] = key("The end of what the app printed, where its process failed without an error.", list)
+    reverted: list[Revision] = key("The revisions that C(revert) undid, newest first.", list)
+    stamped: list[str] = key("The version rows that C(baseline) wrote.", list)
+    revision: Optional[NewRevision] = key(
+        "The revision that C(revision) wrote; empty where models and database agree.", None
+    )
+    left_out: list[LeftOut] = key("What models and database do not agree on and is not the app's, by owner.", list)
+    review: Optional[Review] = key("What the scratch database showed of that revision.", None)
+    diff: Optional[Diff] = key("What C(--diff) shows.", None)
+    exception: str = key("The traceback of what failed, for C(-vvv).")
+    alembic_version: str = key("The version of Alembic in the environment.")
+    python: str = key("The Python that the module ran with.")
+    fast_path: bool = key("Whether the answer was found without running Alembic or the app.", True)
+
+    def as_result(self) -> dict[str, Any]:
+        """All of it as plain values; what there is none of is an empty dictionary."""
+        result: dict[str, Any] = _plain(self)
+        return result
+
+    def refuse(self, problem: Raised) -> None:
+        """Go no further because of ``problem``."""
+        self.problems.append(Problem(problem.code, problem.cause, problem.remedy))
+        self.msg = str(problem)
+
+    def warn(self, *warnings: str) -> None:
+        """Add warnings, those left out that are there."""
+        self.warnings += [warning for warning in dict.fromkeys(warnings) if warning not in self.warnings]
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        parts = {name: _plain(each) for name, each in vars(value).items()}
+        # None is said of a time that nobody took, and of nothing else.
+        return {name: {} if each is None and "seconds" not in name else each for name, each in parts.items()}
+    return [_plain(each) for each in value] if isinstance(value, list) else value
+
+
+def built(shape: type[Shape], data: Any) -> Shape:
+    """A ``shape`` (of this file) out of what somebody sent: what is no key of it, or of another type, is left out."""
+    made = shape()
+    if not isinstance(data, Mapping):
+        return made
+    types = get_type_hints(shape)
+    for each in fields(shape):  # type: ignore[arg-type]  # a dataclass, which a TypeVar cannot say
+        found = _as(types[each.name], data.get(each.name))
+        if found is not None:
+            setattr(made, each.name, found)
+    return made
+
+
+def _as(kind: Any, value: Any) -> Any:
+    """``value`` where it is of a type, what of it is where it is a list, else None."""
+    if get_origin(kind) is Union:
+        [kind] = [each for each in get_args(kind) if each is not type(None)]
+    if is_dataclass(kind):
+        return built(kind, value) if isinstance(value, Mapping) and value else None  # type: ignore[arg-type]
+    if get_origin(kind) is list:
+        [inner] = get_args(kind)
+        found = [_as(inner, each) for each in value] if isinstance(value, list) else []
+        return [each for each in found if each is not None]
+    kinds = (int, float) if kind is float else (kind,)
+    return value if type(value) in kinds else None

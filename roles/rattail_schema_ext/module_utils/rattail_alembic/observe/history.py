@@ -15,11 +15,12 @@ import os
 import pwd
 import tempfile
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..problem import Refused
+from .answer import Answer, Database, Revision
 from .observation import Observation
 
 _DIRECTORY_MODE = 0o750
@@ -147,49 +148,50 @@ def _make(directory: str) -> None:
         return
 
 
-def keep(after: Observation, answer: dict[str, Any], failure: str) -> None:
-    """Write it down. That this fails is a warning: the database is where it is."""
+def keep(after: Observation, answer: Answer) -> None:
+    """Write down what a run did. That this fails is a warning: the database is where it is."""
     request = after.request
+    where = answer.database or Database()
     entry = {
-        "database": {name: answer["database"].get(name) for name in ("name", "host", "port", "user")},
-        "from": answer["current_before"],
-        "to": answer["current_after"],
-        "applied": _seconds(answer, "applied"),
-        "reverted": _seconds(answer, "reverted"),
-        "stamped": answer.get("stamped", []),
+        "database": {"name": where.name, "host": where.host, "port": where.port, "user": where.user},
+        "from": answer.current_before,
+        "to": answer.current_after,
+        "applied": _seconds(answer.applied),
+        "reverted": _seconds(answer.reverted),
+        "stamped": answer.stamped,
         "commit": after.checkout.commit,
-        "backup_file": answer.get("backup_file", ""),
-        "retries": answer["retries"],
-        "failed": failure,
+        "backup_file": answer.backup.file if answer.backup else "",
+        "retries": answer.retries,
+        "failed": answer.msg,
     }
     try:
         append(request.history_dir, request.app, entry)
     except OSError as error:
-        answer["warnings"].append(_unwritten(request.history_dir, error))
+        answer.warn(_unwritten(request.history_dir, error))
     else:
         keep_applied(after, answer)
 
 
-def keep_applied(after: Observation, answer: dict[str, Any]) -> None:
+def keep_applied(after: Observation, answer: Answer) -> None:
     """Keep the checksums of what is applied: anew of what was applied now, and none of what was undone."""
     request = after.request
     fresh = current_checksums(after)
-    now = {*_seconds(answer, "applied"), *answer.get("stamped", [])}
+    now = {*_seconds(answer.applied), *answer.stamped}
     try:
         keep_checksums(
             request.history_dir,
             request.app,
             seen=fresh,
             applied={name: value for name, value in fresh.items() if name in now},
-            reverted=_seconds(answer, "reverted"),
+            reverted=_seconds(answer.reverted),
         )
     except OSError as error:
-        answer["warnings"].append(_unwritten(request.history_dir, error))
+        answer.warn(_unwritten(request.history_dir, error))
 
 
-def _seconds(answer: dict[str, Any], what: str) -> dict[str, float | None]:
-    """Revision → the seconds that it took, of those ``applied`` or ``reverted``."""
-    return {each["revision"]: each["seconds"] for each in answer.get(what, [])}
+def _seconds(revisions: Iterable[Revision]) -> dict[str, float | None]:
+    """Revision → the seconds that it took."""
+    return {each.revision: each.seconds for each in revisions}
 
 
 def _unwritten(directory: str, error: OSError) -> str:

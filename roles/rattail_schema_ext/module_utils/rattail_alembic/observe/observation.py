@@ -1,9 +1,10 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What one look saw, as far as it came."""
+"""What one look saw: as far as it came, and, where it found no problem, as what follows stands on."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -56,14 +57,6 @@ class Observation:
         return self.direct or self.target
 
     @property
-    def backup_wanted(self) -> bool:
-        """Whether something is pending on a database that holds something."""
-        if self.request.backup == "none" or self.plan is None or not self.plan.pending:
-            return False
-        # one without core's tables may hold another application's
-        return self.plan.state != EMPTY or self.contents is None or self.contents.tables
-
-    @property
     def moves(self) -> bool:
         """Whether the work tree is not at the commit wanted."""
         return self.wanted is not None and self.wanted.differs_from(self.checkout)
@@ -89,3 +82,57 @@ class Observation:
             )
             if needed
         ]
+
+    def ready(self) -> Ready:
+        """The same for what follows a look that came to a plan."""
+        assert self.target and self.contents and self.section and self.graph and self.plan
+        return Ready(
+            request=self.request,
+            checkout=self.checkout,
+            section=self.section,
+            locations=tuple(self.locations),
+            texts=self.texts,
+            facts=self.facts,
+            graph=self.graph,
+            target=self.target,
+            way=self.direct or self.target,
+            contents=self.contents,
+            version_table=self.version_table,
+            plan=self.plan,
+            todo=tuple(self.todo),
+        )
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What is known once a look has found nothing in the way; see :class:`Observation`.
+
+    ``target`` is where the app's config leads, and ``way`` how the same database is reached for a change: past a pooler
+    where there is one. ``facts`` are of the revisions that are to run, by revision, and ``texts`` of all, by path.
+    """
+
+    request: Request
+    checkout: git.Checkout
+    section: section.Wanted
+    locations: tuple[Location, ...]
+    texts: Mapping[str, str]
+    facts: Mapping[str, Facts]
+    graph: Graph
+    target: Target
+    way: Target
+    contents: Contents
+    version_table: str
+    plan: Plan
+    todo: tuple[str, ...]
+
+    @property
+    def redirect(self) -> Target | None:
+        """Where the app's connections are to be led; None where they may go as they are."""
+        return self.way if self.way is not self.target else None
+
+
+def backup_wanted(request: Request, plan: Plan, contents: Contents) -> bool:
+    """Whether something is pending on a database that holds something: one without core's tables may hold another
+    application's.
+    """
+    return bool(request.backup != "none" and plan.pending and (plan.state != EMPTY or contents.tables))

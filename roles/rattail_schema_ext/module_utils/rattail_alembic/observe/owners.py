@@ -6,42 +6,43 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 
 from ..policy import prefixes
 from ..policy.prefixes import Prefixes, with_core
 from ..revisions.locations import package_of, standard
-from .observation import Observation
+from .observation import Ready
 
 _CREATES = re.compile(r"\b(?:create_table\(|rename_table\(\s*['\"]\w+['\"],)\s*['\"](\w+)['\"]")
 
 
-def of_revisions(seen: Observation) -> dict[str, Prefixes]:
-    """For each revision that is not core's: whose a name is. A revision is whose version location its file lies in."""
-    assert seen.graph is not None
-    whose = of_locations(seen)
-    revisions = seen.graph.revisions.values()
+def of_revisions(ready: Ready, whose: Mapping[str, Prefixes]) -> dict[str, Prefixes]:
+    """For each revision that is not core's: whose a name is. A revision is whose version location its file lies in.
+
+    :param whose: as :func:`of_locations` has it.
+    """
+    revisions = ready.graph.revisions.values()
     return {each.revision: whose[each.location] for each in revisions if each.location in whose}
 
 
-def of_locations(seen: Observation) -> dict[str, Prefixes]:
+def of_locations(ready: Ready) -> dict[str, Prefixes]:
     """For each version location that is not core's: whose a name is.
 
     A location that is a plain path, which nobody's package is the owner of, is the app's.
     """
-    assert seen.graph is not None
-    request = seen.request
+    request = ready.request
     core = request.base.version_location
-    core_directories = {os.path.realpath(each.directory) for each in seen.locations if each.spec == core}
+    core_directories = {os.path.realpath(each.directory) for each in ready.locations if each.spec == core}
     own: dict[str, tuple[str, ...]] = {}
-    for location in seen.locations:
+    for location in ready.locations:
         package = package_of(location.spec).split(".")[0]
         if os.path.realpath(location.directory) in core_directories:
             continue
         if not package or location.spec == standard(request.app):
-            own[location.spec] = _app_prefixes(seen)
+            own[location.spec] = _app_prefixes(ready)
         else:
             own[location.spec] = prefixes.of_package(package, request.integration_prefixes)
-    reserved = frozenset(_core_tables(seen, core))
+    reserved = frozenset(_core_tables(ready, core))
     return {
         spec: with_core(
             Prefixes(mine, tuple(each for other, given in own.items() if other != spec for each in given)),
@@ -51,15 +52,14 @@ def of_locations(seen: Observation) -> dict[str, Prefixes]:
     }
 
 
-def _app_prefixes(seen: Observation) -> tuple[str, ...]:
+def _app_prefixes(ready: Ready) -> tuple[str, ...]:
     """What the user says; by default the app's name, or, for an app that is published, what its tables really carry."""
-    request = seen.request
+    request = ready.request
     given = prefixes.clean(request.prefixes)
     return prefixes.of_package(request.app) if given == (request.app,) else given
 
 
-def _core_tables(seen: Observation, core: str) -> set[str]:
+def _core_tables(ready: Ready, core: str) -> set[str]:
     """Names of tables that core's revisions make, wherever they read like it."""
-    assert seen.graph is not None
-    paths = (each.path for each in seen.graph.revisions.values() if each.location == core)
-    return {name for path in paths for name in _CREATES.findall(seen.texts.get(path, ""))}
+    paths = (each.path for each in ready.graph.revisions.values() if each.location == core)
+    return {name for path in paths for name in _CREATES.findall(ready.texts.get(path, ""))}

@@ -10,24 +10,28 @@ from dataclasses import replace
 
 from ..config import database_url
 from ..copies import backup, scratch
-from ..postgres.contents import VERSION_RIGHTS, look_at
-from ..postgres.url import parse_url
+from ..postgres.contents import VERSION_RIGHTS, Contents, look_at
+from ..postgres.url import Target, parse_url
 from ..problem import Refused
 from ..revisions import script
 from ..revisions.graph import RevisionFile
 from . import database_checks, history
-from .answer import branch_names
-from .observation import Observation
+from .observation import Observation, Ready, backup_wanted
+from .report import branch_names
+from .request import Request
 
 
 def look_at_pending(seen: Observation) -> None:
     """Read the pending revisions, warn, and see whether what they need is there.
 
+    ``seen.direct`` and ``seen.contents`` are of the way past a pooler afterwards, where the host's config has one.
+
     :raises Refused: where the server, the role's rights, the backup or the history stand in the way.
     """
-    assert seen.plan is not None and seen.graph is not None and seen.contents is not None
+    assert seen.plan and seen.graph and seen.contents and seen.target
     request = seen.request
-    look_past_pooler(seen)
+    seen.direct, seen.contents = past_pooler(request, seen.contents)
+    way = seen.direct or seen.target
     for revision in seen.plan.pending:
         # Of core's hundreds only the tables matter, and only to a role that does not own them all.
         if revision.location != request.base.version_location or seen.contents.others:
@@ -37,26 +41,23 @@ def look_at_pending(seen: Observation) -> None:
             seen.warnings += script.leaving(revision.revision, facts)
     _warn_of_order(seen)
     needs = script.demands(seen.facts[each.revision] for each in seen.plan.pending if each.revision in seen.facts)
-    ensure_writable(seen, altered=needs.altered, referenced=needs.referenced)
-    assert seen.way is not None
-    if seen.backup_wanted:
-        ensure_backup(seen)
+    seen.warnings += judge_writable(request, seen.contents, altered=needs.altered, referenced=needs.referenced)
+    if backup_wanted(request, seen.plan, seen.contents):
+        refuse_without_backup(request, way)
     if request.rehearsal == "clone":
-        scratch.refuse_impossible(seen.way, bin_dir=request.postgresql_bin_dir)
+        scratch.refuse_impossible(way, bin_dir=request.postgresql_bin_dir)
     elif request.rehearsal == "transaction":
         _refuse_to_rehearse(seen)
     history.refuse_unwritable(request.history_dir)
 
 
-def ensure_backup(seen: Observation) -> None:
+def refuse_without_backup(request: Request, way: Target) -> None:
     """See that the backup that is asked for can be made.
 
     :raises Refused: where it cannot.
     """
-    assert seen.way is not None
-    request = seen.request
     backup.refuse_impossible(
-        seen.way,
+        way,
         mode=request.backup,
         directory=request.backup_dir,
         app=request.app,
@@ -67,7 +68,7 @@ def ensure_backup(seen: Observation) -> None:
 def _warn_of_order(seen: Observation) -> None:
     """Warn of foreign keys that nothing but the order of the version locations provides for."""
     assert seen.plan is not None and seen.graph is not None
-    names = branch_names(seen, seen.graph)
+    names = branch_names(seen.locations, seen.graph)
     pending = [revision.revision for revision in seen.plan.pending]
     for location in dict.fromkeys(each.location for each in seen.plan.pending):
         if location == seen.request.base.version_location:
@@ -94,50 +95,54 @@ def _refuse_to_rehearse(seen: Observation) -> None:
 UPGRADES_OWN = frozenset({"rights_missing"})
 
 
-def ensure_writable(
-    seen: Observation,
+def judge_writable(
+    request: Request,
+    contents: Contents,
     *,
     altered: Collection[str] = (),
     referenced: Collection[str] = (),
     creates: bool = True,
     rights: Collection[str] = VERSION_RIGHTS,
-) -> None:
-    """Take the way past a pooler where the host's config has one, and see that the role may write there.
+) -> list[str]:
+    """See that the role may write to the database as it is to; returns warnings.
 
-    ``seen.direct`` and ``seen.contents`` are of that way afterwards, and warnings are added to ``seen``.
-
+    :param contents: of the way by which it is written to.
     :param altered: tables, there already, that are to be altered, dropped or renamed.
     :param referenced: those that foreign keys are to be made to.
     :param creates: whether something new is to be made in the schema.
     :param rights: those on the version table that are needed, where it is there; else it is made.
-    :raises Refused: where that way leads elsewhere, is no way for locks, or the server or the role's rights stand
-        in the way.
+    :raises Refused: where that way is none for locks, or the server or the role's rights stand in the way.
     """
-    look_past_pooler(seen)
-    assert seen.contents is not None
-    option = seen.request.database_option
-    seen.warnings += database_checks.judge_upgrade(
-        seen.contents,
+    return database_checks.judge_upgrade(
+        contents,
         altered=altered,
         referenced=referenced,
-        option=option,
-        creates=creates or not seen.contents.version_schema,
+        option=request.database_option,
+        creates=creates or not contents.version_schema,
         rights=rights,
     )
 
 
-def look_past_pooler(seen: Observation) -> None:
-    """Look at the same database by the way that the host's config has for migrations, where it has one.
+def past_pooler(request: Request, contents: Contents) -> tuple[Target | None, Contents]:
+    """The way to the same database that the host's config has for migrations, where it has one, and a look by it.
 
-    :raises Refused: where that leads nowhere, or elsewhere.
+    :param contents: what was seen by the app's own way.
+    :returns: None and ``contents`` where there is no such way.
+    :raises Refused: where it leads nowhere, or elsewhere.
     """
-    request, contents = seen.request, seen.contents
-    if not request.database_option or seen.direct is not None:
-        return
-    assert contents is not None
+    if not request.database_option:
+        return None, contents
     url = database_url.direct_url(request.config_file, request.base, os.environ, request.database_option)
     direct = parse_url(url)
     found = look_at(direct, request.base.tables)
     database_checks.refuse_another_place(contents, found, request.database_option)
-    seen.direct = direct
-    seen.contents = replace(found, rows=contents.rows, other_version_tables=contents.other_version_tables)
+    return direct, replace(found, rows=contents.rows, other_version_tables=contents.other_version_tables)
+
+
+def to_write(ready: Ready) -> Ready:
+    """The same where nothing was pending, so that no look has yet gone past a pooler.
+
+    :raises Refused: as :func:`past_pooler` does.
+    """
+    direct, contents = past_pooler(ready.request, ready.contents)
+    return replace(ready, way=direct or ready.target, contents=contents)

@@ -1,36 +1,60 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the user asked for, as the modules are told it."""
+"""What the user asked for.
+
+Each field is a variable of the role's, ``rattail_schema_ext_`` before its name, and a parameter of the modules. What it
+means stands in ``meta/argument_specs.yml``.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, NewType
 
 from ..cores import CORES, Core
 from ..host.git import Repository
 
+Path = NewType("Path", str)
 # Where these are kept unless told otherwise, below the environment.
-_BELOW_ENV = {"config_file": "", "backup_dir": "app/backups", "history_dir": "app/schema-history"}
+_BELOW_ENV = {
+    "config_file": "",
+    "backup_dir": "app/backups",
+    "history_dir": "app/schema-history",
+    "revision_review_dir": "app/schema-reviews",
+}
+_TYPES = {
+    "str": {"type": "str"},
+    "Path": {"type": "path"},
+    "bool": {"type": "bool"},
+    "int": {"type": "int"},
+    "float": {"type": "float"},
+    "tuple[str, ...]": {"type": "list", "elements": "str"},
+    "Mapping[str, Sequence[str]]": {"type": "dict"},
+}
+
+
+def one_of(default: str, *others: str) -> Any:
+    """A field that takes one of these words."""
+    return field(default=default, metadata={"choices": [default, *others]})
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for: the modules' parameters, in the same words. Paths are absolute."""
+    """What the user asked for. Paths are absolute."""
 
     app: str
-    env_dir: str
-    config_file: str
-    source_dir: str
+    env_dir: Path
+    config_file: Path
+    source_dir: Path
     user: str = "rattail"
-    core: str = "rattail"
+    core: str = one_of("rattail", "wutta")
     config_enabled: bool = True
     source_enabled: bool = True
     source_repo: str = ""
     source_version: str = "HEAD"
-    source_key_file: str = ""
+    source_key_file: Path = Path("")
     source_accept_newhostkey: bool = False
     install_enabled: bool = True
     integrations: tuple[str, ...] = ()
@@ -38,29 +62,39 @@ class Request:
     allow_uncommitted_revisions: bool = False
     prefixes: tuple[str, ...] = ()
     integration_prefixes: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    policy: str = "enforce"
-    policy_data: str = "report"
+    policy: str = one_of("enforce", "warn", "off")
+    policy_data: str = one_of("report", "refuse")
     lock_wait_seconds: float = 3600
     lock_timeout_seconds: float = 5
     lock_retries: int = 10
     statement_timeout_seconds: float = 0
-    backup: str = "full"
-    backup_dir: str = ""
+    backup: str = one_of("full", "schema", "none")
+    backup_dir: Path = Path("")
     backup_keep: int = 5
-    rehearsal: str = "none"
+    rehearsal: str = one_of("none", "clone", "transaction")
     expected_database: str = ""
     database_option: str = ""
-    postgresql_bin_dir: str = ""
-    history_dir: str = ""
+    postgresql_bin_dir: Path = Path("")
+    history_dir: Path = Path("")
+    revert_to: str = ""
+    revert_confirm: str = ""
+    baseline_revision: tuple[str, ...] = ()
+    revision_message: str = ""
+    revision_review: str = one_of("auto", "true", "false")
+    revision_review_dir: Path = Path("")
+    revision_merge: bool = False
 
     @classmethod
-    def from_parameters(cls, parameters: dict[str, Any]) -> Request:
-        """The request in a module's parameters, where an option left out is None."""
-        given = {name: value for name, value in parameters.items() if value is not None}
-        given["integrations"] = tuple(given.get("integrations", ()))
-        given["prefixes"] = tuple(given.get("prefixes") or [given["app"].split(".")[0]])
-        for name in ("config_file", "backup_dir", "history_dir"):
-            given[name] = os.path.join(given["env_dir"], given.get(name) or _BELOW_ENV[name])
+    def from_parameters(cls, parameters: Mapping[str, Any]) -> Request:
+        """The request in a module's parameters; others are passed over, and an option left out is None."""
+        names = {each.name for each in fields(cls)}
+        given = {name: value for name, value in parameters.items() if name in names and value is not None}
+        for each in fields(cls):
+            if each.type == "tuple[str, ...]":
+                given[each.name] = tuple(given.get(each.name, ()))
+        given["prefixes"] = given["prefixes"] or (given["app"].split(".")[0],)
+        for name, place in _BELOW_ENV.items():
+            given[name] = os.path.join(given["env_dir"], given.get(name) or place)
         return cls(**given)
 
     @property
@@ -78,37 +112,14 @@ class Request:
 
 def argument_spec() -> dict[str, dict[str, Any]]:
     """The parameters that make a :class:`Request`, as AnsibleModule wants them described."""
-    return {
-        "app": {"type": "str", "required": True},
-        "env_dir": {"type": "path", "required": True},
-        "config_file": {"type": "path", "required": True},
-        "source_dir": {"type": "path", "required": True},
-        "user": {"type": "str", "default": "rattail"},
-        "core": {"type": "str", "choices": sorted(CORES), "default": "rattail"},
-        "config_enabled": {"type": "bool", "default": True},
-        "source_enabled": {"type": "bool", "default": True},
-        "source_repo": {"type": "str", "default": ""},
-        "source_version": {"type": "str", "default": "HEAD"},
-        "source_key_file": {"type": "path", "default": ""},
-        "source_accept_newhostkey": {"type": "bool", "default": False},
-        "install_enabled": {"type": "bool", "default": True},
-        "integrations": {"type": "list", "elements": "str", "default": []},
-        "script_location": {"type": "str", "default": ""},
-        "allow_uncommitted_revisions": {"type": "bool", "default": False},
-        "prefixes": {"type": "list", "elements": "str"},
-        "integration_prefixes": {"type": "dict", "default": {}},
-        "policy": {"type": "str", "choices": ["enforce", "warn", "off"], "default": "enforce"},
-        "policy_data": {"type": "str", "choices": ["report", "refuse"], "default": "report"},
-        "lock_wait_seconds": {"type": "float", "default": 3600},
-        "lock_timeout_seconds": {"type": "float", "default": 5},
-        "lock_retries": {"type": "int", "default": 10},
-        "statement_timeout_seconds": {"type": "float", "default": 0},
-        "backup": {"type": "str", "choices": ["none", "schema", "full"], "default": "full"},
-        "backup_dir": {"type": "path"},
-        "backup_keep": {"type": "int", "default": 5},
-        "rehearsal": {"type": "str", "choices": ["none", "clone", "transaction"], "default": "none"},
-        "expected_database": {"type": "str", "default": ""},
-        "database_option": {"type": "str", "default": ""},
-        "postgresql_bin_dir": {"type": "path", "default": ""},
-        "history_dir": {"type": "path"},
-    }
+    spec: dict[str, dict[str, Any]] = {}
+    for each in fields(Request):
+        about: dict[str, Any] = dict(_TYPES[str(each.type)])
+        if each.default is MISSING and each.default_factory is MISSING:
+            about["required"] = True
+        elif each.default is MISSING:
+            about["default"] = {}
+        else:
+            about["default"] = list(each.default) if isinstance(each.default, tuple) else each.default
+        spec[each.name] = {**about, **each.metadata}
+    return spec

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .graph import Graph, Revision
 
@@ -74,16 +74,3 @@ def _hidden(graph: Graph, applied: frozenset[str]) -> frozenset[str]:
             line[root(revision.revision)] = root(parent)
     begun = {root(name) for name in applied}
     return frozenset(name for name in graph.revisions if root(name) not in begun)
-
-
-def describe(revision: Revision, branch: str, seconds: float | None = None) -> dict[str, Any]:
-    """A revision as results show it; ``seconds`` is None for one that was not applied in this run."""
-    return {
-        "revision": revision.revision,
-        "branch": branch,
-        "message": revision.message,
-        "path": revision.path,
-        "down_revision": list(revision.down_revision),
-        "depends_on": list(revision.depends_on),
-        "seconds": seconds,
-    }

@@ -1,0 +1,187 @@
+# Copyright: rattail_schema_ext contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""An observation as the answer that the modules return."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+
+from ..problem import mask
+from ..revisions import plan
+from ..revisions.graph import Graph
+from ..revisions.graph import Revision as CodeRevision
+from ..revisions.locations import Location, standard
+from .answer import Answer, Branch, Config, Database, Diff, Problem, Revision, Section, Source
+from .observation import Observation
+
+# What an earlier task of the real run may yet make, so that check mode must not stumble over it.
+NOT_THERE_YET = frozenset({"user_unknown", "environment_missing", "config_missing"})
+_LINES = 10
+
+
+def answer(seen: Observation, *, check_mode: bool = False, excused: Iterable[str] = ()) -> Answer:
+    """The answer of a look that nothing follows yet; ``msg`` is empty where nothing stands in the way.
+
+    :param check_mode: whether nothing is to be refused over what an earlier task of the real run would have made.
+    :param excused: the codes of problems that do not stand in the way of what is to follow.
+    """
+    absent = check_mode and all(problem.code in NOT_THERE_YET for problem in seen.problems)
+    problems = [problem for problem in seen.problems if problem.code not in set(excused)]
+    rows = list(seen.plan.rows) if seen.plan else []
+    found = Answer(
+        check_mode=check_mode,
+        state=seen.plan.state if seen.plan else plan.UNKNOWN,
+        state_reason=seen.problems[0].cause if seen.problems and seen.plan is None else "",
+        heads=list(seen.graph.heads) if seen.graph else [],
+        current_before=rows,
+        current_after=list(rows),
+        pending=_pending(seen),
+        branches=_branches(seen),
+        database=Database(**seen.contents.identity) if seen.contents else None,
+        source=_source(seen),
+        config=_config(seen),
+        versions=_versions_directory(seen),
+        install_reason=seen.install_reason,
+        alembic_version=seen.alembic,
+        python=sys.executable,
+        fast_path=seen.fast_path,
+        todo=seen.todo,
+        problems=[Problem(each.code, each.cause, each.remedy) for each in seen.problems],
+        msg="" if absent else " ".join(map(str, problems)),
+    )
+    found.warn(*map(mask, seen.warnings))
+    if absent and seen.problems:
+        found.warn(f"Nothing can be told yet: {seen.problems[0].cause}")
+    found.summary = _summary(seen, found)
+    return found
+
+
+def _source(seen: Observation) -> Source:
+    here = seen.checkout
+    return Source(
+        directory=seen.request.source_dir if seen.request.source_enabled else "",
+        before=here.commit,
+        after=here.commit,
+        wanted=seen.wanted.commit if seen.wanted else here.commit,
+        branch=here.branch,
+        version=_version_for_git(seen),
+        moved_tags=list(seen.moved_tags),
+    )
+
+
+def _config(seen: Observation) -> Config:
+    section = Section(**seen.section.for_template()) if seen.section else None
+    reasons = list(seen.section.reasons) if seen.section else []
+    return Config(path=seen.request.config_file, owner=seen.config_owner, section=section, reasons=reasons)
+
+
+def _version_for_git(seen: Observation) -> str:
+    """What git is asked for: by branch or tag, where the version wanted is one, else by the commit in full.
+
+    Never by ``HEAD``: of that a clone remembers what it meant when it was made.
+    """
+    target = seen.wanted
+    if target is None:
+        return ""
+    return target.branch or (target.commit if target.ref in ("", "HEAD") else seen.request.source_version)
+
+
+def _versions_directory(seen: Observation) -> str:
+    ours = standard(seen.request.app)
+    return next((location.directory for location in seen.locations if location.spec == ours), "")
+
+
+def _pending(seen: Observation) -> list[Revision]:
+    """The pending revisions, in the order in which they would be applied."""
+    if seen.plan is None or seen.graph is None:
+        return []
+    return describe(seen.locations, seen.graph, {revision.revision: None for revision in seen.plan.pending})
+
+
+def describe(locations: Iterable[Location], graph: Graph, seconds: Mapping[str, float | None]) -> list[Revision]:
+    """Revisions as results show them, with the seconds that each took; those that the graph does not know left out."""
+    names = branch_names(locations, graph)
+    found = ((graph.revisions[name], spent) for name, spent in seconds.items() if name in graph.revisions)
+    return [_revision(each, names[each.location], spent) for each, spent in found]
+
+
+def _revision(revision: CodeRevision, branch: str, seconds: float | None) -> Revision:
+    return Revision(
+        revision=revision.revision,
+        branch=branch,
+        message=revision.message,
+        path=revision.path,
+        down_revision=list(revision.down_revision),
+        depends_on=list(revision.depends_on),
+        seconds=seconds,
+    )
+
+
+def as_diff(
+    revisions: Sequence[Revision],
+    database: Database | None,
+    *,
+    undone: bool = False,
+    executed: Mapping[str, Sequence[str]] | None = None,
+) -> Diff:
+    """Revisions as Ansible's ``--diff`` shows them: lines that come in, or, with ``undone``, that go.
+
+    :param executed: for each revision the SQL that it executed, where that is known.
+    """
+    lines = ""
+    for each in revisions:
+        lines += f"{each.branch} {each.revision} {each.message}\n"
+        lines += "".join(f"    {sql}\n" for sql in (executed or {}).get(each.revision, ()))
+    header = f"revisions applied to {database.name if database else ''}"
+    before, after = (lines, "") if undone else ("", lines)
+    return Diff(before_header=header, after_header=header, before=before, after=after)
+
+
+def branch_names(locations: Iterable[Location], graph: Graph) -> dict[str, str]:
+    """Location → name of its branch: the label that a revision in it declares, else the package's name.
+
+    A label spreads along a branch, so one grown from core bears core's label everywhere: whose a
+    revision is, is told by where its file lies.
+    """
+    names = {location.spec: location.package.split(".")[0] or location.spec for location in locations}
+    declared: dict[str, list[str]] = {}
+    for revision in graph.revisions.values():
+        declared.setdefault(revision.location, []).extend(revision.branch_labels)
+    names.update({spec: labels[0] for spec, labels in declared.items() if len(labels) == 1})
+    return names
+
+
+def _branches(seen: Observation) -> list[Branch]:
+    if seen.graph is None:
+        return []
+    names = branch_names(seen.locations, seen.graph)
+    rows = seen.plan.rows if seen.plan else ()
+    waiting = [revision.location for revision in seen.plan.pending] if seen.plan else []
+    return [
+        Branch(
+            branch=names[location.spec],
+            location=location.spec,
+            directory=location.directory,
+            heads=list(seen.graph.heads_in(location.spec)),
+            current=list(seen.graph.current_in(location.spec, rows)),
+            pending=waiting.count(location.spec),
+        )
+        for location in seen.locations
+    ]
+
+
+def _summary(seen: Observation, found: Answer) -> list[str]:
+    """A few lines for a person: the database's state, each branch, what is pending, what is wrong."""
+    where = found.database.name if found.database else seen.request.config_file
+    lines = [f"{seen.request.app} on {where}: {found.state}"]
+    for each in found.branches:
+        at = ", ".join(each.current) or "nothing applied"
+        waiting = f"{each.pending} pending" if each.pending else "up to date"
+        lines.append(f"  {each.branch}: {at} ({waiting if each.heads else 'no revision yet'})")
+    lines += [f"  pending: {each.branch} {each.revision} {each.message}" for each in found.pending[:_LINES]]
+    more = len(found.pending) - _LINES
+    lines += [f"  and {more} more pending"] if more > 0 else []
+    lines += [f"  to do: {', '.join(found.todo)}"] if found.todo else []
+    lines += [f"  problem: {problem}" for problem in seen.problems]
+    return lines
