@@ -11,9 +11,8 @@ from typing import Any
 from ..migration import runner
 from ..observe import history, report
 from ..observe.answer import Answer, Diff
-from ..observe.look import look
+from ..observe.look import UPGRADES_OWN, judge_writable, look, to_write
 from ..observe.observation import Ready
-from ..observe.preconditions import UPGRADES_OWN, judge_writable, to_write
 from ..observe.request import Request
 from ..postgres.connection import connect
 from ..postgres.connection import run as ask

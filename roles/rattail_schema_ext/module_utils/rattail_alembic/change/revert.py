@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 
 from ..observe import history, report
 from ..observe.answer import Answer
-from ..observe.look import look
+from ..observe.look import UPGRADES_OWN, judge_writable, look, refuse_without_backup, to_write
 from ..observe.observation import Ready
-from ..observe.preconditions import UPGRADES_OWN, judge_writable, refuse_without_backup, to_write
 from ..observe.request import Request
 from ..postgres import catalog
 from ..postgres.lock import Lock

@@ -8,23 +8,29 @@ modules' results and the table in the README are written from here (``scripts/do
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, Optional, TypeVar, Union, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field, is_dataclass
+from typing import Any, Optional
 
 from ..problem import Problem as Raised
 
-Shape = TypeVar("Shape")
 # As a name, because Python 3.9 cannot look up `float | None`.
 Seconds = Optional[float]
 
 
-def key(description: str, empty: Any = "") -> Any:
-    """A key of a result; ``empty`` is its empty value, or the type that makes one."""
-    about = {"description": description}
+def key(description: str, empty: Any = "", *, change: bool = False) -> Any:
+    """A key of a result; ``empty`` is its empty value, or the type that makes one.
+
+    :param change: whether only what changes something has anything to say here.
+    """
+    about = {"description": description, "change": change}
     if isinstance(empty, type):
         return field(default_factory=empty, metadata=about)
     return field(default=empty, metadata=about)
+
+
+def of_change(description: str, empty: Any = "") -> Any:
+    """A key that a look leaves empty."""
+    return key(description, empty, change=True)
 
 
 @dataclass(eq=False)
@@ -297,13 +303,13 @@ class Answer:
     changed: bool = key("Whether anything differed.", False)
     check_mode: bool = key("Whether this was a run in check mode.", False)
     state: str = key(
-        "V(current), V(behind), V(ahead), V(diverged), V(unstamped), V(empty), or V(unknown) where it could not be told:"
-        " after the run; in check mode, now.",
+        "V(current), V(behind), V(ahead), V(diverged), V(unstamped), V(empty), or V(unknown) where it could not be"
+        " told: after the run, in check mode as it is now.",
         "unknown",
     )
     state_reason: str = key("Why the state is V(unknown).")
     pending: list[Revision] = key("The revisions that were pending when the run began, in order.", list)
-    applied: list[Revision] = key("Those of them that were applied and committed.", list)
+    applied: list[Revision] = of_change("Those of them that were applied and committed.", list)
     heads: list[str] = key("The heads of the revisions at the commit wanted.", list)
     current_before: list[str] = key("The rows of the version table before the run.", list)
     current_after: list[str] = key("The same after the run.", list)
@@ -320,31 +326,37 @@ class Answer:
     msg: str = key("Why nothing is done, or why the run failed: a sentence of cause and one of remedy.")
     problems: list[Problem] = key("What stands in the way.", list)
     warnings: list[str] = key("What does not stand in the way but should be known.", list)
-    lock: Lock = key("The wait for other runs on the same database.", Lock)
-    retries: int = key("How often the run was rolled back and begun again after a lock timeout or a deadlock.", 0)
-    blockers: list[Blocker] = key("The sessions that stood in the way last.", list)
-    backup: Optional[Backup] = key("The backup that was made before.", None)
-    rehearsal: Optional[Rehearsal] = key("What the rehearsal showed.", None)
-    violations: list[Violation] = key("What revisions did that the policy forbids.", list)
-    data: list[Rows] = key("Rows that revisions wrote to tables that are not theirs.", list)
-    drift: list[str] = key("How the app's own tables differ from its models after the upgrade, in sentences.", list)
-    failed_revision: Optional[FailedRevision] = key("The revision that failed, where one did.", None)
-    partial: Optional[Partial] = key(
-        "What a revision that had left its transaction committed although it failed.", None
-    )
-    app_output: list[str] = key("The end of what the app printed, where its process failed without an error.", list)
-    reverted: list[Revision] = key("The revisions that C(revert) undid, newest first.", list)
-    stamped: list[str] = key("The version rows that C(baseline) wrote.", list)
-    revision: Optional[NewRevision] = key(
-        "The revision that C(revision) wrote; empty where models and database agree.", None
-    )
-    left_out: list[LeftOut] = key("What models and database do not agree on and is not the app's, by owner.", list)
-    review: Optional[Review] = key("What the scratch database showed of that revision.", None)
-    diff: Optional[Diff] = key("What C(--diff) shows.", None)
-    exception: str = key("The traceback of what failed, for C(-vvv).")
     alembic_version: str = key("The version of Alembic in the environment.")
     python: str = key("The Python that the module ran with.")
     fast_path: bool = key("Whether the answer was found without running Alembic or the app.", True)
+    lock: Lock = of_change("The wait for other runs on the same database.", Lock)
+    retries: int = of_change("How often the run was rolled back and begun again after a lock timeout or a deadlock.", 0)
+    blockers: list[Blocker] = of_change("The sessions that stood in the way last.", list)
+    backup: Optional[Backup] = of_change("The backup that was made before.", None)
+    rehearsal: Optional[Rehearsal] = of_change("What the rehearsal showed.", None)
+    violations: list[Violation] = of_change("What revisions did that the policy forbids.", list)
+    data: list[Rows] = of_change("Rows that revisions wrote to tables that are not theirs.", list)
+    drift: list[str] = of_change(
+        "How the app's own tables differ from its models after the upgrade, in sentences.", list
+    )
+    failed_revision: Optional[FailedRevision] = of_change("The revision that failed, where one did.", None)
+    partial: Optional[Partial] = of_change(
+        "What a revision that had left its transaction committed although it failed.", None
+    )
+    app_output: list[str] = of_change(
+        "The end of what the app printed, where its process failed without an error.", list
+    )
+    reverted: list[Revision] = of_change("The revisions that C(revert) undid, newest first.", list)
+    stamped: list[str] = of_change("The version rows that C(baseline) wrote.", list)
+    revision: Optional[NewRevision] = of_change(
+        "The revision that C(revision) wrote; empty where models and database agree.", None
+    )
+    left_out: list[LeftOut] = of_change(
+        "What models and database do not agree on and is not the app's, by owner.", list
+    )
+    review: Optional[Review] = of_change("What the scratch database showed of that revision.", None)
+    diff: Optional[Diff] = of_change("What C(--diff) shows.", None)
+    exception: str = of_change("The traceback of what failed, for C(-vvv).")
 
     def as_result(self) -> dict[str, Any]:
         """All of it as plain values; what there is none of is an empty dictionary."""
@@ -367,30 +379,3 @@ def _plain(value: Any) -> Any:
         # None is said of a time that nobody took, and of nothing else.
         return {name: {} if each is None and "seconds" not in name else each for name, each in parts.items()}
     return [_plain(each) for each in value] if isinstance(value, list) else value
-
-
-def built(shape: type[Shape], data: Any) -> Shape:
-    """A ``shape`` (of this file) out of what somebody sent: what is no key of it, or of another type, is left out."""
-    made = shape()
-    if not isinstance(data, Mapping):
-        return made
-    types = get_type_hints(shape)
-    for each in fields(shape):  # type: ignore[arg-type]  # a dataclass, which a TypeVar cannot say
-        found = _as(types[each.name], data.get(each.name))
-        if found is not None:
-            setattr(made, each.name, found)
-    return made
-
-
-def _as(kind: Any, value: Any) -> Any:
-    """``value`` where it is of a type, what of it is where it is a list, else None."""
-    if get_origin(kind) is Union:
-        [kind] = [each for each in get_args(kind) if each is not type(None)]
-    if is_dataclass(kind):
-        return built(kind, value) if isinstance(value, Mapping) and value else None  # type: ignore[arg-type]
-    if get_origin(kind) is list:
-        [inner] = get_args(kind)
-        found = [_as(inner, each) for each in value] if isinstance(value, list) else []
-        return [each for each in found if each is not None]
-    kinds = (int, float) if kind is float else (kind,)
-    return value if type(value) in kinds else None

@@ -1,287 +1,166 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""One look at everything that a run decides on. It writes nothing and refuses nothing.
-
-What it finds wrong it lists as problems; whoever acts on the observation refuses.
-
-Most looks find nothing to do. What these have no use for is imported where it is used: as a module of
-Ansible's, every file that is imported is compiled anew each time.
-"""
+"""A whole look: the app is asked what it alone can tell, and what must hold before anything is written is seen to."""
 
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Collection
 from dataclasses import replace
-from pathlib import Path
 
-from ..config import database_url, section
-from ..config import file as config_file
-from ..host import environment, git
-from ..postgres.contents import VERSION_RIGHTS, VERSION_TABLE
-from ..postgres.contents import look_at as look_at_database
-from ..postgres.url import parse_url
+from ..config import database_url
+from ..copies import backup, scratch
+from ..migration import ask_app
+from ..postgres.contents import VERSION_RIGHTS, Contents, look_at
+from ..postgres.url import Target, parse_url
 from ..problem import Refused
-from ..revisions import locations, plan
-from . import database_checks, history
-from .observation import Observation
+from ..revisions import script
+from ..revisions.graph import RevisionFile
+from . import database_checks, first_look, history
+from .observation import Observation, Ready, backup_wanted
+from .report import branch_names
 from .request import Request
-from .revision_files import look_at_locations, look_at_revisions
+
+
+class _Deeper:
+    """See :class:`observation.Deeper`."""
+
+    database_url = staticmethod(ask_app.database_url)
+    version_table = staticmethod(ask_app.version_table)
+    revisions = staticmethod(ask_app.revisions)
+
+    @staticmethod
+    def look_at_pending(seen: Observation) -> None:
+        _look_at_pending(seen)
 
 
 def look(request: Request) -> Observation:
     """Look at everything, as the user who owns the environment, with the environment's own Python."""
-    seen = Observation(request)
-    with ExitStack() as stack:
-        phases: tuple[Callable[[], None], ...] = (
-            lambda: _look_at_environment(seen),
-            lambda: _look_at_source(seen, stack),
-            lambda: _look_at_config(seen),
-            lambda: look_at_locations(seen),
-            lambda: look_at_revisions(seen, stack),
-            lambda: _look_at_install(seen),
-            lambda: _look_at_database(seen),
-            lambda: _look_at_plan(seen),
-        )
-        for phase in phases:
-            try:
-                phase()
-            except Refused as refused:
-                seen.problems.append(refused.problem)
-                if phase is phases[0]:
-                    break
-    return seen
+    return first_look.look(request, _Deeper())
 
 
-def _look_at_environment(seen: Observation) -> None:
+def _look_at_pending(seen: Observation) -> None:
+    """Read the pending revisions, warn, and see whether what they need is there.
+
+    ``seen.direct`` and ``seen.contents`` are of the way past a pooler afterwards, where the host's config has one.
+
+    :raises Refused: where the server, the role's rights, the backup or the history stand in the way.
+    """
+    assert seen.plan and seen.graph and seen.contents and seen.target
     request = seen.request
-    if not request.app.replace(".", "_").isidentifier():
-        raise Refused(
-            "app_name",
-            f"{request.app!r} is not the name of a Python package.",
-            "Set rattail_schema_ext_app to the package that the app's code lies in, e.g. poser.",
-        )
-    for name, path in (("env_dir", request.env_dir), ("source_dir", request.source_dir)):
-        if not os.path.isabs(path):
-            raise Refused(
-                "path_relative",
-                f"rattail_schema_ext_{name} is {path!r}, which is no absolute path.",
-                "Begin it with a slash: which directory it would count from differs between tasks.",
-            )
-    if not environment.is_running_in(request.env_dir):
-        raise environment.explain_from_outside(request.env_dir, request.user)
-    environment.refuse_wrong_user(request.user)
-    environment.refuse_missing(request.base.package)
-    environment.refuse_missing("psycopg2")
-    seen.alembic = environment.version_of("alembic")
-    # Alembic takes relative paths from where it is run, and the manual runs it from here.
-    os.chdir(request.env_dir)
+    seen.direct, seen.contents = past_pooler(request, seen.contents)
+    way = seen.direct or seen.target
+    for revision in seen.plan.pending:
+        # Of core's hundreds only the tables matter, and only to a role that does not own them all.
+        if revision.location != request.base.version_location or seen.contents.others:
+            text = seen.texts.get(revision.path, "")
+            facts = script.inspect(RevisionFile(revision.path, revision.location, text))
+            seen.facts[revision.revision] = facts
+            seen.warnings += script.leaving(revision.revision, facts)
+    _warn_of_order(seen)
+    needs = script.demands(seen.facts[each.revision] for each in seen.plan.pending if each.revision in seen.facts)
+    seen.warnings += judge_writable(request, seen.contents, altered=needs.altered, referenced=needs.referenced)
+    if backup_wanted(request, seen.plan, seen.contents):
+        refuse_without_backup(request, way)
+    if request.rehearsal == "clone":
+        scratch.refuse_impossible(way, bin_dir=request.postgresql_bin_dir)
+    elif request.rehearsal == "transaction":
+        _refuse_to_rehearse(seen)
+    history.refuse_unwritable(request.history_dir)
 
 
-def _look_at_source(seen: Observation, stack: ExitStack) -> None:
-    request = seen.request
-    if not request.source_enabled:
-        return
-    repository = request.repository
-    if repository is None:
-        if not os.path.isdir(request.source_dir):
-            raise Refused(
-                "source_missing",
-                f"There is no source at {request.source_dir}, and no repository to check it out from.",
-                "Set rattail_schema_ext_source_repo, put the source there, "
-                "or set rattail_schema_ext_source_enabled: false for a released package.",
-            )
-        if os.path.exists(os.path.join(request.source_dir, ".git")):
-            seen.checkout = git.look_at(request.source_dir)
-        return
-    seen.checkout = git.look_at(request.source_dir)
-    if seen.checkout.modified:
-        raise _uncommitted(request.source_dir, seen.checkout.modified)
-    target = git.wanted(repository, seen.checkout)
-    if target.differs_from(seen.checkout):
-        seen.commits = stack.enter_context(git.Commits(repository, seen.checkout))
-        target = seen.commits.bring(target)
-        seen.commits.refuse_unpushed(target)
-        seen.commits.refuse_overwriting(target)
-        seen.moved_tags = seen.commits.moved_tags()
-    seen.wanted = target
+def refuse_without_backup(request: Request, way: Target) -> None:
+    """See that the backup that is asked for can be made.
 
-
-def _uncommitted(source_dir: str, names: Sequence[str]) -> Refused:
-    remedy = f"Commit and push them, or drop them (git -C {source_dir} stash), then run again."
-    if all(name.endswith(".pyc") for name in names):
-        # The .gitignore of Rattail's own project generator does not leave them out.
-        remedy = (
-            "Python compiles these anew: take them out of the repository (git rm --cached) and name __pycache__/ in"
-            f" .gitignore, drop the changes (git -C {source_dir} stash), then run again."
-        )
-    return Refused(
-        "source_modified",
-        f"The checkout {source_dir} has uncommitted changes: {', '.join(names[:5])}.",
-        remedy,
+    :raises Refused: where it cannot.
+    """
+    backup.refuse_impossible(
+        way,
+        mode=request.backup,
+        directory=request.backup_dir,
+        app=request.app,
+        bin_dir=request.postgresql_bin_dir,
     )
 
 
-def _look_at_config(seen: Observation) -> None:
-    request = seen.request
-    data = config_file.read(request.config_file)
-    seen.config_owner = config_file.owner(request.config_file)
-    present = section.read(data, request.config_file)
-    seen.options = present.options
-    seen.section = section.wanted(
-        present,
-        core=request.base,
-        app_location=locations.standard(request.app),
-        integration_locations=[locations.standard(package) for package in request.integrations],
-        script_location=request.script_location or None,
-        alembic_version=environment.version_tuple(seen.alembic),
-    )
-    seen.warnings += [*present.warnings, *seen.section.warnings]
-    if not seen.section.needed:
-        return
-    seen.warnings += [f"[alembic] in {request.config_file}: {reason}." for reason in seen.section.reasons]
-    if not request.config_enabled:
-        lines = "; ".join(f"{name} = {value}" for name, value in seen.section.options().items())
-        raise Refused(
-            "config_unmanaged",
-            f"[alembic] in {request.config_file} is not as the app needs it ({'; '.join(seen.section.reasons)}), "
-            "and rattail_schema_ext_config_enabled is false.",
-            f"Give it these options: {lines}.",
-        )
-    # Another owner (root, mostly) is become for it, which only that user can try.
-    if seen.config_owner == request.user:
-        config_file.refuse_irreplaceable(request.config_file)
-
-
-def _look_at_install(seen: Observation) -> None:
-    request = seen.request
-    if not request.source_enabled:
-        if environment.package_directory(request.app) is None:
-            raise Refused(
-                "app_missing",
-                f"{sys.executable} has no package {request.app!r}.",
-                f"Install its release into {request.env_dir}, or give rattail_schema_ext_source_repo.",
-            )
-        return
-    if seen.source_failed:
-        return
-    reason = environment.install_reason(request.app, request.source_dir)
-    if not reason and seen.commits is not None and seen.wanted is not None:
-        changed = seen.commits.changes(seen.checkout.commit, seen.wanted.commit, environment.PACKAGING_FILES)
-        reason = f"{changed[0]} changes" if changed else ""
-    if not reason:
-        return
-    if not request.install_enabled:
-        raise Refused(
-            "app_elsewhere",
-            f"{sys.executable} does not have {request.source_dir} as it should ({reason}), "
-            "and rattail_schema_ext_install_enabled is false.",
-            f"Install it: {sys.executable} -m pip install --editable {request.source_dir}.",
-        )
-    seen.install_reason = reason
-
-
-def _look_at_database(seen: Observation) -> None:
-    request = seen.request
-    if seen.section is None:
-        return
-    try:
-        url = database_url.database_url(request.config_file, request.base, os.environ)
-    except database_url.Unsure:
-        from ..migration import ask_app
-
-        seen.fast_path = False
-        url = ask_app.database_url(request.config_file, request.base)
-    seen.target = parse_url(url)
-    contents = look_at_database(seen.target, request.base.tables)
-    database_checks.refuse_unexpected(contents, request.expected_database)
-    seen.version_table = VERSION_TABLE
-    if not _env_is_cores(seen) and environment.package_directory(request.app) is not None:
-        from ..migration import ask_app
-
-        # Its version table may have another name or schema, which only env.py knows.
-        seen.fast_path = False
-        rows, seen.version_table = ask_app.version_table(request.config_file, seen.section.options())
-        if seen.version_table != VERSION_TABLE:
-            # What was seen of the table that has the usual name is of no account.
-            contents = replace(contents, version_schema="", version_rights=VERSION_RIGHTS, other_version_tables=())
-        contents = replace(contents, rows=rows)
-    seen.contents = contents
-
-
-def _env_is_cores(seen: Observation) -> bool:
-    """Whether ``env.py`` is the core package's own, which leaves the version table at Alembic's default."""
-    assert seen.section is not None
-    if seen.section.script_location != seen.request.base.script_location:
-        return False
-    directory = locations.resolve(
-        seen.section.script_location,
-        config_file=seen.request.config_file,
-        working_dir=seen.request.env_dir,
-        package_directory=environment.package_directory,
-    ).directory
-    try:
-        return "version_table" not in Path(directory, "env.py").read_text(encoding="utf-8")
-    except OSError:
-        return False
-
-
-def _look_at_plan(seen: Observation) -> None:
-    if seen.graph is None or seen.contents is None:
-        return
-    request, database = seen.request, seen.contents.identity["name"]
-    seen.warnings += database_checks.judge_schemas(seen.contents, seen.graph.revisions)
-    seen.plan = plan.make(seen.graph, seen.contents.rows, core_tables=seen.contents.core_tables)
-    _refuse_syntax_errors(seen, {revision.path for revision in seen.plan.pending})
-    implied = ", ".join(seen.graph.overlapping(seen.plan.rows))
-    if implied:
-        seen.warnings.append(
-            f"The version table of {database!r} has the row {implied}, which another row implies: "
-            "Alembic will not upgrade from there. Delete that row before the next revision comes."
-        )
-    seen.warnings += history.warn_of_edits(seen)
-    strangers = ", ".join(seen.plan.unknown)
-    if seen.plan.state == plan.AHEAD:
-        seen.warnings.append(
-            f"The database {database!r} is ahead: it has revision {strangers}, which the code does not know,"
-            " so it is left as it is."
-        )
-    elif seen.plan.state == plan.DIVERGED:
-        raise Refused(
-            "diverged",
-            f"The database {database!r} has revision {strangers}, which the code does not know, "
-            "while other revisions are pending.",
-            f"Deploy the version of {request.app} that has it (rattail_schema_ext_source_version), then run again.",
-        )
-    elif seen.plan.state == plan.UNSTAMPED:
-        raise Refused(
-            "unstamped",
-            f"The database {database!r} holds {request.core} tables but no version rows, "
-            "so what was applied to it is not known.",
-            "Restore the version table, or have the rows written for what its tables show to be applied "
-            "(playbooks/baseline.yml, the entry point baseline), then run again.",
-        )
-    if seen.plan.pending:
-        from .preconditions import look_at_pending
-
-        look_at_pending(seen)
-    elif not request.database_option:
-        seen.warnings += database_checks.warn_pooled(seen.contents)
-
-
-def _refuse_syntax_errors(seen: Observation, paths: set[str]) -> None:
-    """A revision is read here only as far as its header, so that an error further down would come too late."""
-    for file in seen.own_files:
-        if file.path not in paths:
+def _warn_of_order(seen: Observation) -> None:
+    """Warn of foreign keys that nothing but the order of the version locations provides for."""
+    assert seen.plan is not None and seen.graph is not None
+    names = branch_names(seen.locations, seen.graph)
+    pending = [revision.revision for revision in seen.plan.pending]
+    for location in dict.fromkeys(each.location for each in seen.plan.pending):
+        if location == seen.request.base.version_location:
             continue
-        try:
-            compile(file.text, file.path, "exec", dont_inherit=True)
-        except (SyntaxError, ValueError) as error:
-            line = getattr(error, "lineno", None) or 1
+        paths = [each.path for each in seen.graph.revisions.values() if each.location == location]
+        files = (RevisionFile(path, location, seen.texts.get(path, "")) for path in paths)
+        facts = {file.path: script.inspect(file) for file in files}
+        warning = script.unordered_foreign_keys(seen.graph, facts, location, names[location], pending)
+        if warning:
+            seen.warnings.append(warning)
+
+
+def _refuse_to_rehearse(seen: Observation) -> None:
+    for name, facts in seen.facts.items():
+        if facts.leaves:
             raise Refused(
-                "revision_syntax",
-                f"The revision file {file.path} cannot be run: {getattr(error, 'msg', error)} (line {line}).",
-                "Mend it, commit and push it, then run again.",
-            ) from None
+                "rehearsal_impossible",
+                f"Revision {name} ({facts.path}) leaves its transaction, so that it cannot be rehearsed in one.",
+                "Set rattail_schema_ext_rehearsal: clone, which runs it on a copy.",
+            )
+
+
+# What a look finds missing for the revisions that are pending; what else writes asks for what it needs itself.
+UPGRADES_OWN = frozenset({"rights_missing"})
+
+
+def judge_writable(
+    request: Request,
+    contents: Contents,
+    *,
+    altered: Collection[str] = (),
+    referenced: Collection[str] = (),
+    creates: bool = True,
+    rights: Collection[str] = VERSION_RIGHTS,
+) -> list[str]:
+    """See that the role may write to the database as it is to; returns warnings.
+
+    :param contents: of the way by which it is written to.
+    :param altered: tables, there already, that are to be altered, dropped or renamed.
+    :param referenced: those that foreign keys are to be made to.
+    :param creates: whether something new is to be made in the schema.
+    :param rights: those on the version table that are needed, where it is there; else it is made.
+    :raises Refused: where that way is none for locks, or the server or the role's rights stand in the way.
+    """
+    return database_checks.judge_upgrade(
+        contents,
+        altered=altered,
+        referenced=referenced,
+        option=request.database_option,
+        creates=creates or not contents.version_schema,
+        rights=rights,
+    )
+
+
+def past_pooler(request: Request, contents: Contents) -> tuple[Target | None, Contents]:
+    """The way to the same database that the host's config has for migrations, where it has one, and a look by it.
+
+    :param contents: what was seen by the app's own way.
+    :returns: None and ``contents`` where there is no such way.
+    :raises Refused: where it leads nowhere, or elsewhere.
+    """
+    if not request.database_option:
+        return None, contents
+    url = database_url.direct_url(request.config_file, request.base, os.environ, request.database_option)
+    direct = parse_url(url)
+    found = look_at(direct, request.base.tables)
+    database_checks.refuse_another_place(contents, found, request.database_option)
+    return direct, replace(found, rows=contents.rows, other_version_tables=contents.other_version_tables)
+
+
+def to_write(ready: Ready) -> Ready:
+    """The same where nothing was pending, so that no look has yet gone past a pooler.
+
+    :raises Refused: as :func:`past_pooler` does.
+    """
+    direct, contents = past_pooler(ready.request, ready.contents)
+    return replace(ready, way=direct or ready.target, contents=contents)

@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..config import section
+from ..cores import Core
 from ..host import git
 from ..postgres.contents import Contents
 from ..postgres.url import Target
@@ -101,6 +102,20 @@ class Observation:
             plan=self.plan,
             todo=tuple(self.todo),
         )
+
+
+class Deeper(Protocol):
+    """What the app alone can tell, and what is seen to only where a revision is pending."""
+
+    def database_url(self, config_file: str, core: Core) -> str: ...
+
+    def version_table(self, config_file: str, options: Mapping[str, str]) -> tuple[tuple[str, ...], str]: ...
+
+    def revisions(
+        self, config_file: str, options: Mapping[str, str], directories: Sequence[tuple[str, str]]
+    ) -> list[dict[str, Any]]: ...
+
+    def look_at_pending(self, seen: Observation) -> None: ...
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from ..problem import Refused
 from ..revisions import locations
 from ..revisions.graph import Graph, Revision, RevisionFile, Unreadable, is_revision_file
 from ..revisions.locations import Location
-from .observation import Observation
+from .observation import Deeper, Observation
 from .request import Request
 
 
@@ -51,10 +51,11 @@ def _comes_from_source(request: Request, package: str) -> bool:
     return found is not None and environment.is_below(found, request.source_dir)
 
 
-def look_at_revisions(seen: Observation, stack: ExitStack) -> None:
+def look_at_revisions(seen: Observation, stack: ExitStack, deeper: Deeper) -> None:
     """The graph of all revision files, and what is to be said of it.
 
     :param stack: takes what has to live as long as the look does.
+    :param deeper: what is asked of Alembic itself.
     """
     files: dict[str, list[RevisionFile]] = {}
     directories = set()
@@ -76,7 +77,7 @@ def look_at_revisions(seen: Observation, stack: ExitStack) -> None:
         seen.graph = Graph.from_files(file for found in files.values() for file in found)
     except Unreadable:
         seen.fast_path = False
-        seen.graph = _graph_by_alembic(seen, files, stack)
+        seen.graph = _graph_by_alembic(seen, files, stack, deeper)
     seen.texts = {file.path: file.text for found in files.values() for file in found}
     _judge_revisions(seen, seen.graph)
 
@@ -167,10 +168,10 @@ def _judge_missing(seen: Observation, location: Location) -> None:
     raise Refused("location_missing", cause, f"{remedy}.")
 
 
-def _graph_by_alembic(seen: Observation, files: dict[str, list[RevisionFile]], stack: ExitStack) -> Graph:
+def _graph_by_alembic(
+    seen: Observation, files: dict[str, list[RevisionFile]], stack: ExitStack, deeper: Deeper
+) -> Graph:
     """The graph as Alembic loads it, from copies where the files are those of a commit not checked out."""
-    from ..migration import ask_app
-
     assert seen.section is not None
     directories: list[tuple[str, str]] = []
     for location in seen.locations:
@@ -182,7 +183,7 @@ def _graph_by_alembic(seen: Observation, files: dict[str, list[RevisionFile]], s
                 copy.write_bytes(file.text.encode("utf-8", errors="surrogateescape"))
         if os.path.isdir(directory):
             directories.append((location.spec, directory))
-    rows = ask_app.revisions(seen.request.config_file, seen.section.options(), directories)
+    rows = deeper.revisions(seen.request.config_file, seen.section.options(), directories)
     places = {location.spec: location.directory for location in seen.locations}
     return Graph(
         Revision(
