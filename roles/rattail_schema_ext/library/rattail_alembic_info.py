@@ -16,376 +16,59 @@ description:
     rows of the database, and from all these its state and the pending revisions.
   - What stands in the way of an upgrade is listed in RV(problems); the module itself does not fail on it.
 options:
-  app:
-    description: The app's Python package, for example V(poser).
-    type: str
-    required: true
-  env_dir:
-    description: The app's virtual environment. The module has to run with its Python.
-    type: path
-    required: true
-  config_file:
-    description: The app's config file, absolute or below O(env_dir).
-    type: path
-    required: true
-  source_dir:
-    description: The directory that the app's source is checked out to.
-    type: path
-    required: true
-  user:
-    description: The owner of the environment, whom the module has to run as.
-    type: str
-    default: rattail
-  core:
-    description: The package that the app stands on.
-    type: str
-    choices: [rattail, wutta]
-    default: rattail
-  config_enabled:
-    description: Whether C([alembic]) may be changed. Where it may not, a section that is not right is a problem.
-    type: bool
-    default: true
-  source_enabled:
-    description: Whether the app comes from source. V(false) means a released package.
-    type: bool
-    default: true
-  source_repo:
-    description: The git URL of the app's source. Empty means that the source is used as it lies in O(source_dir).
-    type: str
-    default: ""
-  source_version:
-    description: The branch, tag or commit wanted.
-    type: str
-    default: HEAD
-  source_key_file:
-    description: An ssh private key on the host, for a private repository.
-    type: path
-    default: ""
-  source_accept_newhostkey:
-    description: Whether to trust the repository's ssh host key when it is first seen.
-    type: bool
-    default: false
-  install_enabled:
-    description: Whether the source may be installed. Where it may not, a missing install is a problem.
-    type: bool
-    default: true
-  integrations:
-    description: Packages between the app and its core that have revisions of their own, for example V(rattail_corepos).
-    type: list
-    elements: str
-    default: []
-  script_location:
-    description: The directory of C(env.py). Empty keeps what the config file says, else takes core's.
-    type: str
-    default: ""
-  allow_uncommitted_revisions:
-    description: Whether revision files that git does not know are taken along rather than a problem.
-    type: bool
-    default: false
-  prefixes:
-    description: >-
-      What the names of the app's tables may start with. The app's own name, unless given.
-    type: list
-    elements: str
-  integration_prefixes:
-    description: >-
-      The same for integration packages, by package, where they are not those that are known or follow from its name.
-    type: dict
-    default: {}
-  policy:
-    description: >-
-      What to do when a revision touches what is not its own. V(enforce) rolls everything back, V(warn) tells, V(off)
-      does not look.
-    type: str
-    choices: [enforce, warn, 'off']
-    default: enforce
-  policy_data:
-    description: >-
-      What to do when such a revision writes rows of tables that are not its own.
-    type: str
-    choices: [report, refuse]
-    default: report
-  lock_wait_seconds:
-    description: >-
-      How many seconds to wait for another run on the same database.
-    type: float
-    default: 3600
-  lock_timeout_seconds:
-    description: >-
-      How many seconds a statement of a revision may wait for a lock.
-    type: float
-    default: 5
-  lock_retries:
-    description: >-
-      How often to begin again after such a timeout.
-    type: int
-    default: 10
-  statement_timeout_seconds:
-    description: >-
-      How many seconds a statement of a revision may take. V(0) is without end.
-    type: float
-    default: 0
-  backup:
-    description: >-
-      What C(pg_dump) saves before revisions are applied to a database that is not empty.
-    type: str
-    choices: [none, schema, full]
-    default: full
-  backup_dir:
-    description: >-
-      The directory of the dumps, absolute or below O(env_dir). C(app/backups), unless given.
-    type: path
-  backup_keep:
-    description: >-
-      How many dumps of this app and database to keep. V(0) keeps all.
-    type: int
-    default: 5
-  rehearsal:
-    description: >-
-      Whether the upgrade is tried out before anything real is touched, on a copy of the database or in a transaction
-      that cannot be committed.
-    type: str
-    choices: [none, clone, transaction]
-    default: none
-  expected_database:
-    description: >-
-      The name of the database that this must be. Any other is refused.
-    type: str
-    default: ""
-  database_option:
-    description: >-
-      The option of the host's config that has a URL past a pooler, as V(section:option).
-    type: str
-    default: ""
-  postgresql_bin_dir:
-    description: >-
-      The directory of C(pg_dump) and its like. Empty looks on the C(PATH), then where packages put them.
-    type: path
-    default: ""
-  history_dir:
-    description: >-
-      The directory of history and checksums, absolute or below O(env_dir). C(app/schema-history), unless given.
-    type: path
+# options
+# /options
 attributes:
   check_mode:
-    description: Can run in check mode and return changed status without modifying the target.
+    description: Changes nothing, so that there is no difference.
     support: full
   diff_mode:
-    description: Returns details on what has changed (or possibly needs changing) in check mode.
+    description: Changes nothing.
     support: none
-  platform:
-    description: Platforms that the module runs on.
-    support: full
-    platforms: posix
 requirements:
-  - On the host, in the app's environment, C(alembic) and C(psycopg2).
-  - On the host, C(git), where the app comes from a repository.
-notes:
-  - The database URL is read on the host from the app's config file, and no secret is a parameter or part of a result.
-  - The app is not imported, unless its C(env.py) is its own or a revision file cannot be read as text.
+  - Run with the Python of the app's environment, as its owner (C(become_user), C(ansible_python_interpreter)).
+seealso:
+  - module: rattail_alembic
 author:
-  - rattail_schema_ext contributors (@rattail-schema-ext)
+  - rattail_schema_ext contributors
 """
 
 EXAMPLES = r"""
-- name: See what a deployment would do
+- name: Look
   rattail_alembic_info:
     app: poser
     env_dir: /srv/envs/poser
     config_file: app/rattail.conf
     source_dir: /srv/envs/poser/src/poser
-    source_repo: https://git.example.com/poser.git
-  register: poser_schema
   become_user: rattail
   vars:
     ansible_python_interpreter: /srv/envs/poser/bin/python
+  register: schema
 
-- name: Stop when something is pending
+- name: Stop where something is pending
   ansible.builtin.assert:
-    that: poser_schema.state == 'current'
-    fail_msg: "{{ poser_schema.summary | join('\n') }}"
+    that: schema.state == 'current'
 """
 
 RETURN = r"""
-state:
-  description:
-    - V(current), V(behind), V(ahead), V(diverged), V(unstamped), V(empty), or V(unknown) where it could not be told.
-  returned: always
-  type: str
-  sample: behind
-state_reason:
-  description: Why the state is V(unknown), else empty.
-  returned: always
-  type: str
-heads:
-  description: The heads of the revisions at the commit wanted.
-  returned: always
-  type: list
-  elements: str
-current_before:
-  description: The revisions in the database's version table.
-  returned: always
-  type: list
-  elements: str
-current_after:
-  description: The same, since nothing was changed.
-  returned: always
-  type: list
-  elements: str
-pending:
-  description: The revisions to apply, in the order in which they would be applied.
-  returned: always
-  type: list
-  elements: dict
-  contains:
-    revision:
-      description: The revision's identifier.
-      type: str
-    branch:
-      description: The label of the branch that it belongs to.
-      type: str
-    message:
-      description: Its message.
-      type: str
-    path:
-      description: Its file.
-      type: str
-    down_revision:
-      description: The revisions that it follows.
-      type: list
-    depends_on:
-      description: The revisions of other branches that it needs.
-      type: list
-    seconds:
-      description: How long it took, none as long as it is pending.
-      type: float
-applied:
-  description: Empty, since nothing was applied.
-  returned: always
-  type: list
-  elements: dict
-lock:
-  description: Empty, as are the following, which only an upgrade fills.
-  returned: always
-  type: dict
-retries:
-  description: Zero.
-  returned: always
-  type: int
-backup_file:
-  description: Empty.
-  returned: always
-  type: str
-violations:
-  description: Empty.
-  returned: always
-  type: list
-data:
-  description: Empty.
-  returned: always
-  type: list
-drift:
-  description: Empty.
-  returned: always
-  type: list
-branches:
-  description: One entry for each version location.
-  returned: always
-  type: list
-  elements: dict
-  contains:
-    branch:
-      description: Its branch label, or the package's name where it has none.
-      type: str
-    location:
-      description: The location as the config file writes it.
-      type: str
-    directory:
-      description: The directory that it leads to.
-      type: str
-    heads:
-      description: The newest revisions in it.
-      type: list
-    current:
-      description: The newest applied revisions in it.
-      type: list
-    pending:
-      description: How many of its revisions are pending.
-      type: int
-database:
-  description: The database looked at (C(name), C(host), C(port), C(user), C(server_version), C(search_path)).
-  returned: always
-  type: dict
-source:
-  description: The checkout (C(directory), C(branch)) and its commits C(before), C(after) and C(wanted).
-  returned: always
-  type: dict
-config:
-  description: The config file's C(path), its C(section) as it should be, and the C(reasons) to change it.
-  returned: always
-  type: dict
-versions:
-  description: The directory of the app's own revisions.
-  returned: always
-  type: str
-install_reason:
-  description: Why the app has to be installed (again), else empty.
-  returned: always
-  type: str
-todo:
-  description: The phases that have something to do, of V(source), V(install), V(config), V(versions), V(upgrade).
-  returned: always
-  type: list
-  elements: str
-problems:
-  description: What stands in the way, each with C(code), C(cause) and C(remedy).
-  returned: always
-  type: list
-  elements: dict
-refusals:
-  description:
-    - The problems as sentences. In check mode, empty where all that is wrong is that the host is not set up yet.
-  returned: always
-  type: list
-  elements: str
-warnings:
-  description: What does not stand in the way but should be known.
-  returned: when there is any
-  type: list
-  elements: str
-summary:
-  description: The observation in a few lines for a person.
-  returned: always
-  type: list
-  elements: str
-fast_path:
-  description: Whether the answer was found without running Alembic or the app.
-  returned: always
-  type: bool
-alembic_version:
-  description: The version of Alembic in the environment.
-  returned: always
-  type: str
-python:
-  description: The Python that the module ran with.
-  returned: always
-  type: str
+# look
+# /look
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.rattail_alembic.observe.answer import result
-from ansible.module_utils.rattail_alembic.observe.look import look
+from ansible.module_utils.rattail_alembic.observe import report
+from ansible.module_utils.rattail_alembic.observe.first_look import DeeperNeeded, look
 from ansible.module_utils.rattail_alembic.observe.request import Request, argument_spec
 
 
 def main() -> None:
-    """Look, and say what was seen."""
+    """Look, and say what was seen, or that it takes the module that changes to see it."""
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
-    seen = look(Request.from_parameters(module.params))
-    answer = result(seen, check_mode=module.check_mode)
-    for warning in answer.pop("warnings"):
-        module.warn(warning)
-    module.exit_json(**answer)
+    try:
+        seen = look(Request.from_parameters(module.params))
+    except DeeperNeeded:
+        module.exit_json(changed=False, deeper=True)
+    module.exit_json(**report.answer(seen, check_mode=module.check_mode).as_result())
 
 
 if __name__ == "__main__":

@@ -1,0 +1,158 @@
+# Copyright: rattail_schema_ext contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The role's variables: which there are, what is wrong with those that are set, and what modules are asked."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from typing import Any
+
+import yaml
+from ansible.module_utils.common.validation import (
+    check_type_bool,
+    check_type_dict,
+    check_type_float,
+    check_type_int,
+    check_type_list,
+)
+from ansible.module_utils.rattail_alembic.observe.request import argument_spec
+
+from . import ROLE
+
+PREFIX = "rattail_schema_ext_"
+_MESSAGE = f"{PREFIX}revision_message"
+RESULTS = frozenset({f"{PREFIX}result", f"{PREFIX}results"})
+# Libyaml's takes an eighth of the time, in each run of the role.
+_YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_HTTP_USERINFO = re.compile(r"https?://[^/@\s]+@", re.IGNORECASE)
+_PASSWORD = re.compile(r"[a-z][a-z0-9+.\-]*://[^/@\s:]*:[^/@\s]+@", re.IGNORECASE)
+_DSN_PASSWORD = re.compile(r"\bpassword\s*=", re.IGNORECASE)
+_READERS: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "bool": (check_type_bool, "true or false"),
+    "int": (check_type_int, "a whole number"),
+    "float": (check_type_float, "a number"),
+    "list": (check_type_list, "a list"),
+    "dict": (check_type_dict, "a dictionary"),
+}
+
+Options = Mapping[str, Mapping[str, Any]]
+
+
+@cache
+def specs() -> dict[str, Options]:
+    """Entry point → its variables, as ``meta/argument_specs.yml`` describes them.
+
+    There the name of an entry point has ``tasks/`` before it. Of one that is called as its file of tasks is, Ansible
+    itself would judge the variables, in a task more, and print all descriptions where one is wrong.
+    """
+    text = (ROLE / "meta" / "argument_specs.yml").read_text(encoding="utf-8")
+    found = yaml.load(text, _YAML)["argument_specs"]
+    return {name.partition("/")[2]: spec["options"] for name, spec in found.items()}
+
+
+def known() -> Options:
+    """All variables of the role's."""
+    return {name: option for options in specs().values() for name, option in options.items()}
+
+
+def unknown(names: Iterable[str]) -> list[str]:
+    """A sentence about each of these names that begins as the role's variables do and is none of them.
+
+    :param names: of all variables there are, those of others too.
+    """
+    found = []
+    for name in sorted({name for name in names if name.startswith(PREFIX)} - known().keys() - RESULTS):
+        nearest = difflib.get_close_matches(name, sorted(known()), n=1, cutoff=0.0)
+        found.append(f"There is no variable {name}. Did you mean {nearest[0]}?")
+    return found
+
+
+def read(name: str, value: Any) -> tuple[Any, str]:
+    """The value that a variable means, and a sentence about what is wrong with it; empty where nothing is."""
+    option = known()[name]
+    kind = option["type"]
+    if kind in ("str", "path"):
+        if not isinstance(value, str):
+            return value, f"{name} is {value!r}, which is no text. Write it in quotes."
+    else:
+        reader, meant = _READERS[kind]
+        try:
+            value = reader(_opened(kind, value))
+        except (TypeError, ValueError):
+            return value, f"{name} is {value!r}, which is not {meant}. Correct it."
+    if "choices" in option and value not in option["choices"]:
+        choices = ", ".join(option["choices"])
+        return value, f"{name} is {value!r}, which is none of {choices}. Choose one of them."
+    return value, _secret(name, value)
+
+
+def _opened(kind: str, value: Any) -> Any:
+    """A list or a dictionary out of JSON text, which is how surveys and ``-e NAME=VALUE`` give them; nothing out of ""."""
+    if kind not in ("list", "dict") or not isinstance(value, str):
+        return value
+    if not value.strip():
+        return [] if kind == "list" else {}
+    return json.loads(value) if value.lstrip()[0] in "[{" else value
+
+
+def _secret(name: str, value: Any) -> str:
+    if name == f"{PREFIX}source_repo" and (_HTTP_USERINFO.match(value) or _PASSWORD.match(value)):
+        return (
+            f"{name} has credentials in it, which would be shown in arguments and logs."
+            f" Take them out, and use ssh with {PREFIX}source_key_file or git's credential store on the host."
+        )
+    if name == f"{PREFIX}database_option" and ("://" in value or _DSN_PASSWORD.search(value)):
+        return (
+            f"{name} is a database URL, which would be shown in arguments and logs."
+            " Put it into the app's config on the host, and name its place there, e.g. rattail.db:migration.url."
+        )
+    return ""
+
+
+def missing(entry_point: str, values: Mapping[str, Any]) -> list[str]:
+    """A sentence about each variable that the entry point must have and that is not set."""
+    return [
+        f"{name} is not set. {_FIRST.get(name, 'Set it to what its description says.')}"
+        for name, option in specs()[entry_point].items()
+        if option.get("required") and values.get(name, "") in ("", [])
+    ]
+
+
+_FIRST = {f"{PREFIX}app": "Set it to the app's Python package, e.g. poser."}
+
+
+def judge(
+    entry_point: str, variables: Mapping[str, Any], template: Callable[[Any], Any]
+) -> tuple[dict[str, Any], list[str]]:
+    """The parameters of a module out of the variables, and sentences about what is wrong with these.
+
+    :param variables: all that are set, those of others too.
+    :param template: gives the value of one that is written with others.
+    """
+    values, wrong = {}, unknown(variables)
+    for name in specs()[entry_point]:
+        if name in variables:
+            value = template(variables[name])
+            if name == _MESSAGE:
+                value = whole_message(value, template(variables.get("_raw_params", "")))
+            values[name], found = read(name, value)
+            wrong += [found] if found else []
+    wrong += missing(entry_point, values)
+    return {name: values[PREFIX + name] for name in argument_spec() if PREFIX + name in values}, wrong
+
+
+def whole_message(message: Any, words: Any) -> Any:
+    """The message of a revision, with what was cut off from it.
+
+    Of ``-e rattail_schema_ext_revision_message='add widget colour'`` the shell takes the quotes, and Ansible then only
+    the first word.
+
+    :param words: the others, which Ansible keeps as ``_raw_params``.
+    """
+    if not isinstance(message, str) or re.search(r"\s", message):
+        return message
+    return f"{message} {words or ''}".strip()

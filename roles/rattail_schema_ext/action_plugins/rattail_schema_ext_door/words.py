@@ -1,0 +1,63 @@
+# Copyright: rattail_schema_ext contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Sentences about what failed, out of what others said."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.module_utils.rattail_alembic.observe.answer import Answer
+from ansible.module_utils.rattail_alembic.problem import mask
+
+
+def last(output: str, lines: int = 5) -> str:
+    """The end of what a command printed, passwords in URLs masked, closed by a full stop."""
+    kept = [line.strip() for line in output.splitlines() if line.strip() and not line.startswith("[notice]")]
+    return mask(" ".join(kept[-lines:])).rstrip(".") + "."
+
+
+def of_git(result: Mapping[str, Any]) -> str:
+    """Why git failed, in its own words: a sentence from the result of ``ansible.builtin.git``."""
+    said = f"{result.get('stderr') or ''}\n{result.get('msg') or ''}"
+    found = re.search(r"\bfatal: *(.+)", said) or re.search(r"\berror: *(.+)", said)
+    return last(found[1] if found else said)
+
+
+def of_module(result: Mapping[str, Any]) -> str:
+    """Why a module said nothing that can be used."""
+    said = str(result.get("module_stderr") or result.get("msg") or "it said nothing")
+    return f"The host did not answer as it should: {last(said)} Run again with -vvv to see it whole."
+
+
+def unsettled(answer: Answer) -> str:
+    """What to say where a run has come to its end and something still differs."""
+    return (
+        f"After the run something still differs: {'; '.join(answer.summary)}."
+        " Run again with -vvv, or look at it with playbooks/status.yml."
+    )
+
+
+def failure(result: Mapping[str, Any], so_far: Mapping[str, Any], answer: Answer, variables: Mapping[str, Any]) -> str:
+    """Why a run failed, and where that leaves checkout and database.
+
+    :param result: of the task that failed.
+    :param so_far: the answer before it was looked again.
+    :param answer: the same afterwards.
+    :param variables: among them what git and pip said, where they were at work.
+    """
+    directory = answer.source.directory
+    install, checkout = (variables.get(f"__rattail_schema_ext_{name}") or {} for name in ("install", "checkout"))
+    if so_far.get("msg"):
+        cause = last(str(so_far["msg"]))
+    elif checkout and "after" not in checkout and not checkout.get("skipped"):
+        cause = f"{directory} could not be brought to {answer.source.wanted}: {of_git(checkout)}"
+        cause += " Mend what git says, then run again."
+    elif install.get("rc"):
+        cause = f"{directory} could not be installed: {last(str(install.get('stderr')))}"
+        cause += " Mend what pip says, then run again."
+    else:
+        cause = last(str(result.get("msg") or "A task failed."))
+    at = ", ".join(answer.current_after) or "no revision"
+    return f"{cause} Now the checkout is at {answer.source.after or 'no commit'} and the database at {at}."
