@@ -51,13 +51,13 @@ class Source(NamedTuple):
 
 # What initdb makes has an oid below (access/transam.h, FirstNormalObjectId).
 MADE = "x.oid >= 16384"
-# A temporary table is nobody's, and what PostgreSQL keeps in pg_toast belongs to its table.
+# Temporary tables are left out, and so is what PostgreSQL keeps in pg_toast for a table.
 LASTING = "x.nspname !~ '^pg_(toast|temp_|toast_temp_)'"
 _RELATION = "{} in (select oid from relation)"
 _KIND_OF_LETTER = " ".join(f"when '{letter}' then '{kind}'" for letter, kind in RELATIONS.items())
 _KIND_OF_CLASS = f"case x.relkind {_KIND_OF_LETTER} when 'c' then 'type' else 'index' end"
-# Roles are the whole server's, and made for other databases all the time. What is not this session's to change is none
-# of its business: who may, is a superuser, has CREATEROLE, or a role to grant, or can SET ROLE to one of these.
+# Roles belong to the whole server, and are made for other databases all the time. So they are read only if this session
+# could change them: it is a superuser, has CREATEROLE, may grant a role, or can SET ROLE to one of these.
 _CHANGES_ROLES = (
     "(select exists (select from pg_catalog.pg_roles r left join pg_catalog.pg_auth_members m on m.member = r.oid"
     " where (r.rolsuper or r.rolcreaterole or m.admin_option)"
@@ -299,7 +299,7 @@ SOURCES: tuple[Source, ...] = (
         "'subscription'",
         "subname",
         where="x.subdbid = (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database())",
-        # the one that is not for everybody to read, and the one that replication moves
+        # the one that not everybody may read, and the one that replication moves
         skip="subconninfo subskiplsn",
     ),
     _database_wide(2328, "pg_foreign_data_wrapper", "'foreign data wrapper'", "fdwname", acl="fdwacl"),
