@@ -14,6 +14,7 @@ import psycopg2
 import pytest
 from ansible.module_utils.rattail_alembic.postgres import catalog, catalog_changes, row_counts
 from ansible.module_utils.rattail_alembic.postgres.catalog_changes import Change
+from ansible.module_utils.rattail_alembic.postgres.kinds import KINDS
 from support.postgres import Database, Postgres
 
 # One of everything that a core could have.
@@ -803,6 +804,13 @@ def test_what_a_server_counts_by_itself_in_a_column_is_no_change(base: Database,
         ]
 
 
+def test_every_kind_that_is_found_is_in_the_table_of_kinds(base: Database) -> None:
+    with transaction(base, "postgres") as cursor:
+        found = {row.kind for row in catalog.snapshot(cursor).rows.values()} - {""}
+    assert len(found) > 30
+    assert found <= KINDS.keys()
+
+
 def test_a_look_is_data_that_can_be_sent_to_another_process(base: Database) -> None:
     with transaction(base) as cursor:
         seen = catalog.snapshot(cursor)
@@ -1035,6 +1043,9 @@ UNDONE = {
     ),
     "names to quote": 'create table "Poser ""x""" ("order" integer primary key); create index "in" on product ("upc")',
     "inheritance": "create table poser_base (); alter table product inherit poser_base",
+    "a table that uses a sequence which another table owns": (
+        "create sequence poser_s owned by product.id; create table poser_x (id integer default nextval('poser_s'))"
+    ),
 }
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ansible.module_utils.rattail_alembic.postgres import catalog_changes
-from ansible.module_utils.rattail_alembic.postgres.catalog import CLASS, NAMESPACE, Catalog, Key, Row
+from ansible.module_utils.rattail_alembic.postgres.catalog import Catalog, Key, Row
+from ansible.module_utils.rattail_alembic.postgres.catalog_sources import CLASS, NAMESPACE
 
 PUBLIC: dict[Key, Row] = {(NAMESPACE, 2200, 0, 0): Row("schema", "public", 0, None, "", "", 0, "")}
 POLICY: Key = (3256, 50_000, 0, 0)
@@ -20,7 +21,7 @@ def found(before: dict[Key, Row], after: dict[Key, Row]) -> list[str]:
     return [f"{change}: {', '.join(map(str, change.owners))}" for change in changes]
 
 
-def test_a_part_of_something_unknown_is_blamed_rather_than_missed() -> None:
+def test_a_part_of_something_that_was_not_found_is_reported() -> None:
     assert found({}, {POLICY: row("policy", "p", TABLE)}) == ["created policy p: policy p"]
     assert found({POLICY: row("policy", "p", TABLE)}, {}) == ["dropped policy p: policy p"]
 

@@ -14,6 +14,7 @@ from ..observe.request import Request
 from ..postgres import catalog
 from ..postgres.connection import run as ask
 from ..postgres.contents import quoted
+from ..postgres.kinds import RELATIONS
 from ..postgres.lock import Lock
 from . import failure, jobs, partial, retry
 from .rehearsal import rehearse
@@ -21,11 +22,9 @@ from .under_lock import Tell, bring_up_to_date, locked, look_afterwards, save, s
 
 # A column's own sequence goes with its table.
 _OTHERS = """
-select n.nspname, c.relname, pg_get_userbyid(c.relowner), current_user,
-  case c.relkind when 'v' then 'view' when 'm' then 'materialized view' when 'S' then 'sequence'
-    when 'f' then 'foreign table' else 'table' end
+select n.nspname, c.relname, pg_get_userbyid(c.relowner), current_user, c.relkind
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
-where c.relkind in ('r', 'p', 'v', 'm', 'f', 'S') and not pg_has_role(c.relowner, 'USAGE')
+where c.relkind = any (%s) and not pg_has_role(c.relowner, 'USAGE')
   and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
   and not exists (select from pg_depend d
     where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype in ('a', 'i', 'e'))
@@ -154,6 +153,7 @@ def _warn_of_others(cursor: Any, ready: Ready) -> list[str]:
     return [
         f"The {kind} {schema}.{name} belongs to {owner}, whose rights {user} has not, so that no later revision can "
         f"alter it. Give it back: ALTER {kind.upper()} {quoted(schema)}.{quoted(name)} OWNER TO {quoted(user)}."
-        for schema, name, owner, user, kind in ask(cursor, _OTHERS)
+        for schema, name, owner, user, letter in ask(cursor, _OTHERS, (list(RELATIONS),))
+        for kind in [RELATIONS[letter]]
         if any(prefixes.owns(schema, name) for prefixes in whose)
     ]

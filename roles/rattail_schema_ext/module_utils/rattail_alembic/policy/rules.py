@@ -13,44 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..postgres.catalog_changes import CREATED, Change, Owner
+from ..postgres.kinds import kind_of
 from ..postgres.row_counts import Written
 from .prefixes import Prefixes
-
-# What lies in a schema, or is one, and so can carry a prefix. A foreign server does nothing until a
-# foreign table uses it, so that its own name is enough.
-_NAMED = frozenset(
-    (
-        "schema",
-        "table",
-        "foreign table",
-        "view",
-        "materialized view",
-        "sequence",
-        "index",
-        "type",
-        "domain",
-        "enum",
-        "function",
-        "procedure",
-        "aggregate",
-        "collation",
-        "conversion",
-        "statistics",
-        "operator",
-        "operator class",
-        "operator family",
-        "text search configuration",
-        "text search dictionary",
-        "text search parser",
-        "text search template",
-        "foreign server",
-    )
-)
-# Everything else is the whole database's, whatever its name: an event trigger fires for core's DDL, a cast
-# and a language count in everybody's queries, an extension brings functions into the schemas of others
-# and can be there once only, a publication can forbid updates of the tables it holds, default
-# privileges and settings are for what others make and run, and roles are even other databases'.
-# Default privileges of an own schema are the exception: nobody else makes anything there.
 
 
 @dataclass(frozen=True)
@@ -97,7 +62,7 @@ def data_report(
 ) -> list[dict[str, Any]]:
     """The tables that are not own and whose rows were written, for ``policy_data``.
 
-    :param rewritten: see ``difference.rewritten``: the rows of these were replaced as a whole, which no
+    :param rewritten: see ``catalog_changes.rewritten``: the rows of these were replaced as a whole, which no
         counter tells (TRUNCATE).
     :param version_table: Alembic's own rows in it are no revision's.
     :return: entries with keys ``table``, ``inserted``, ``updated``, ``deleted`` and ``rewritten``, by table.
@@ -122,20 +87,21 @@ def _table(schema: str, name: str) -> str:
 
 
 def _owns(prefixes: Prefixes, owner: Owner) -> bool:
+    # nobody else makes anything in an extension's own schema
     if owner.kind == "default privileges":
         return prefixes.owns(owner.schema, "")
-    return owner.kind in _NAMED and prefixes.owns(owner.schema, owner.name)
+    return kind_of(owner.kind).prefixable and prefixes.owns(owner.schema, owner.name)
 
 
 def _rule(change: Change, foreign: Owner, prefixes: Prefixes) -> str:
-    if foreign.kind not in _NAMED:
+    if not kind_of(foreign.kind).prefixable:
         return (
             f"{_article(foreign.kind)} concerns the whole database, not one extension:"
             " have it made by whoever looks after the database, outside of revisions."
         )
     if change.kind == "inheritance":
         return f"{foreign} is not this extension's: a foreign key to it is allowed, inheriting from it is not."
-    if change.table or change.kind in ("grant", "comment", "security label"):
+    if change.table or kind_of(change.kind).about:
         return (
             f"It belongs to {foreign}, which is not this extension's: put what it needs into a table"
             f" of its own that has a foreign key to it; own names are {prefixes}."

@@ -2,9 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """PostgreSQL's system catalogs, read in one query: what a database holds, apart from rows.
 
-Of each catalog row everything counts but what is named here as of no account. So a property that a
-newer PostgreSQL adds is compared without being known here, and what is raw in the catalogs (the
-expression of a view, of a default, of an index) is compared raw: it does not depend on search_path.
+Which catalogs, and what of them, is in ``catalog_sources``. What is raw in the catalogs (the expression
+of a view, of a default, of an index) is compared raw: it does not depend on search_path.
 
 Left out: PostgreSQL's own objects, which only a superuser can change, temporary ones, large objects,
 where a sequence stands, and passwords.
@@ -15,17 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-# The oids of the catalogs themselves, the same in every PostgreSQL (src/include/catalog/*.h).
-CLASS = 1259
-ATTRIBUTE = 1249
-TYPE = 1247
-CONSTRAINT = 2606
-NAMESPACE = 2615
-EXTENSION = 3079
-INHERITS = 2611
-DEPEND = 2608
-TRIGGER = 2620
-PUBLISHED = 6106
+from .catalog_sources import LASTING, MADE, SOURCES, Source
 
 # (catalog, up to three numbers that tell its row)
 Key = tuple[int, int, int, int]
@@ -57,363 +46,6 @@ class Catalog:
     rows: dict[Key, Row] = field(repr=False)
 
 
-class _Source(NamedTuple):
-    """Where one sort of rows comes from: SQL expressions about a row ``x`` of ``catalog``."""
-
-    oid: int
-    catalog: str
-    kind: str
-    name: str = "''"
-    # without a namespace, the row is the whole database's, or its parent's
-    namespace: str = "0"
-    # catalog and two numbers of the parent's key
-    parent: str = "null::oid, null::oid, 0"
-    key: str = "x.oid, 0, 0"
-    joins: str = ""
-    where: str = ""
-    # what is not compared: what is compared otherwise, and what changes by itself
-    skip: str = ""
-    # compared besides
-    more: str = ""
-    facts: str = ""
-    acl: str = ""
-    filenode: str = "0"
-    extra: str = "''"
-
-
-# What initdb makes has an oid below (access/transam.h, FirstNormalObjectId).
-_MADE = "x.oid >= 16384"
-# A temporary table is nobody's, and what PostgreSQL keeps in pg_toast belongs to its table.
-_LASTING = "x.nspname !~ '^pg_(toast|temp_|toast_temp_)'"
-_RELATION = "{} in (select oid from relation)"
-_KIND_OF_CLASS = (
-    "case x.relkind when 'r' then 'table' when 'p' then 'table' when 'v' then 'view' when 'm' then 'materialized view'"
-    " when 'S' then 'sequence' when 'f' then 'foreign table' when 'c' then 'type' else 'index' end"
-)
-# Roles are the whole server's, and made for other databases all the time. What is not this session's to change is none
-# of its business: who may, is a superuser, has CREATEROLE, or a role to grant, or can SET ROLE to one of these.
-_CHANGES_ROLES = (
-    "(select exists (select from pg_catalog.pg_roles r left join pg_catalog.pg_auth_members m on m.member = r.oid"
-    " where (r.rolsuper or r.rolcreaterole or m.admin_option)"
-    " and pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER')))"
-)
-_OWNER = f"left join pg_catalog.pg_depend d on d.classid = {CLASS} and d.objid = x.oid and d.objsubid = 0"
-
-
-def _named(oid: int, catalog: str, kind: str, prefix: str, **more: Any) -> _Source:
-    """A catalog whose rows have a name in a schema; ``prefix`` is that of its columns."""
-    return _Source(oid, catalog, kind, f"x.{prefix}name", f"x.{prefix}namespace", **more)
-
-
-def _database_wide(oid: int, catalog: str, kind: str, name: str, **more: Any) -> _Source:
-    return _Source(oid, catalog, kind, f"x.{name}", **more)
-
-
-def _detail(oid: int, catalog: str, parent: str, **more: Any) -> _Source:
-    """A catalog whose rows say more about rows of another; made by users only."""
-    return _Source(oid, catalog, "''", parent=parent, **more)
-
-
-_SOURCES: tuple[_Source, ...] = (
-    _database_wide(NAMESPACE, "pg_namespace", "'schema'", "nspname", acl="nspacl", where=_LASTING),
-    _named(
-        CLASS,
-        "pg_class",
-        _KIND_OF_CLASS,
-        "rel",
-        # An index belongs to its constraint, else to its table; a sequence to the column that owns it.
-        parent=f"case when x.relkind = 'S' and d.objid is not null then {ATTRIBUTE}"
-        f" else coalesce(d.refclassid, case when i.indexrelid is not null then {CLASS} end) end,"
-        " coalesce(d.refobjid, i.indrelid), coalesce(d.refobjsubid, 0)",
-        joins="left join pg_catalog.pg_index i on i.indexrelid = x.oid"
-        " left join pg_catalog.pg_class t on t.oid = x.reltoastrelid"
-        f" {_OWNER} and (x.relkind = 'S' and d.refclassid = {CLASS} and d.refobjsubid > 0 and d.deptype in ('a', 'i')"
-        f" or x.relkind in ('i', 'I') and d.refclassid = {CONSTRAINT} and d.deptype = 'i')",
-        where="x.relkind <> 't'",
-        # Statistics, what VACUUM keeps, and flags that other catalogs' rows bring about, some of them for
-        # tables that only are referenced: relhastriggers of the target of a foreign key.
-        skip="relpages reltuples relallvisible relallfrozen relfrozenxid relminmxid relhasindex relhasrules"
-        " relhastriggers relhassubclass relnatts relchecks relfilenode reltoastrelid",
-        more="t.reloptions, {pg_index}",
-        acl="relacl",
-        filenode="x.relfilenode",
-    ),
-    _Source(
-        ATTRIBUTE,
-        "pg_attribute",
-        "'column'",
-        "x.attname",
-        parent=f"{CLASS}, x.attrelid, 0",
-        key="x.attrelid, x.attnum, 0",
-        joins="join relation r on r.oid = x.attrelid and r.relkind not in ('i', 'I', 'S')",
-        where="not x.attisdropped and (x.attnum > 0 or x.attacl is not null)",
-        skip="atthasdef atthasmissing attmissingval",
-        acl="attacl",
-    ),
-    # names of an index's columns follow those of its table
-    _detail(
-        ATTRIBUTE,
-        "pg_attribute",
-        f"{CLASS}, x.attrelid, 0",
-        key="x.attrelid, x.attnum, 0",
-        joins="join relation r on r.oid = x.attrelid and r.relkind in ('i', 'I')",
-        where="(x.attoptions is not null or coalesce(x.attstattarget, -1) <> -1)",
-        facts="x.attstattarget, x.attoptions",
-    ),
-    _Source(
-        2604,
-        "pg_attrdef",
-        "'default'",
-        parent=f"{ATTRIBUTE}, x.adrelid, x.adnum",
-        # its oid is a new one at every ALTER
-        key="x.adrelid, x.adnum, 0",
-        where=_RELATION.format("x.adrelid"),
-    ),
-    _named(
-        CONSTRAINT,
-        "pg_constraint",
-        "'constraint'",
-        "con",
-        parent=f"case when x.contypid <> 0 then {TYPE} when x.contype = 'n' then {ATTRIBUTE} else {CLASS} end,"
-        " coalesce(nullif(x.contypid, 0), x.conrelid),"
-        " case when x.contype = 'n' and x.contypid = 0 then x.conkey[1] else 0 end",
-        # what a foreign key refers to, and that it is one
-        extra="case x.contype when 'f' then x.confrelid::text when 't' then 'trigger' else '' end",
-    ),
-    _Source(
-        TRIGGER,
-        "pg_trigger",
-        "'trigger'",
-        "x.tgname",
-        parent=f"{CLASS}, x.tgrelid, 0",
-        where=f"not x.tgisinternal and {_RELATION.format('x.tgrelid')}",
-    ),
-    # A foreign key makes internal triggers on both of its tables, all of them enabled; one that is not says
-    # something of its table as long as its constraint is there.
-    _detail(
-        TRIGGER,
-        "pg_trigger",
-        f"{CLASS}, x.tgrelid, 0",
-        where=f"x.tgisinternal and x.tgenabled <> 'O' and {_RELATION.format('x.tgrelid')}",
-        facts="x.tgenabled",
-        extra="x.tgconstraint::text",
-    ),
-    _Source(
-        2618,
-        "pg_rewrite",
-        # the rule that is a view's query
-        "case when x.rulename = '_RETURN' then '' else 'rule' end",
-        "x.rulename",
-        parent=f"{CLASS}, x.ev_class, 0",
-        where=_RELATION.format("x.ev_class"),
-    ),
-    _Source(
-        3256,
-        "pg_policy",
-        "'policy'",
-        "x.polname",
-        parent=f"{CLASS}, x.polrelid, 0",
-        where=_RELATION.format("x.polrelid"),
-    ),
-    _named(3381, "pg_statistic_ext", "'statistics'", "stx", parent=f"{CLASS}, x.stxrelid, 0"),
-    _Source(INHERITS, "pg_inherits", "'inheritance'", key="x.inhrelid, x.inhparent, 0"),
-    _detail(2224, "pg_sequence", f"{CLASS}, x.seqrelid, 0", key="x.seqrelid, 0, 0"),
-    _detail(3350, "pg_partitioned_table", f"{CLASS}, x.partrelid, 0", key="x.partrelid, 0, 0"),
-    _detail(3118, "pg_foreign_table", f"{CLASS}, x.ftrelid, 0", key="x.ftrelid, 0, 0"),
-    _named(
-        TYPE,
-        "pg_type",
-        "case x.typtype when 'd' then 'domain' when 'e' then 'enum' else 'type' end",
-        "typ",
-        # The type of a table's rows belongs to the table, a range's multirange to the range.
-        parent=f"case when x.typrelid <> 0 then {CLASS} when x.typtype = 'm' then {TYPE} end,"
-        " case when x.typrelid <> 0 then x.typrelid when x.typtype = 'm' then (select d.refobjid"
-        f" from pg_catalog.pg_depend d where d.classid = {TYPE} and d.objid = x.oid and d.refclassid = {TYPE}"
-        " and d.deptype = 'i') end, 0",
-        # Array types come with their element's; nobody can change one by itself.
-        where="not exists (select from pg_catalog.pg_type e where e.typarray = x.oid)",
-        facts="case when x.typrelid <> 0 then '' else row({pg_type})::text end",
-        acl="typacl",
-    ),
-    _detail(3501, "pg_enum", f"{TYPE}, x.enumtypid, 0", where=_MADE),
-    _named(
-        1255,
-        "pg_proc",
-        "case x.prokind when 'p' then 'procedure' when 'a' then 'aggregate' else 'function' end",
-        "pro",
-        # the constructors of a range type
-        parent="d.refclassid, d.refobjid, 0",
-        joins="left join pg_catalog.pg_depend d on d.classid = 1255 and d.objid = x.oid and d.objsubid = 0"
-        f" and d.refclassid = {TYPE} and d.deptype = 'i'",
-        acl="proacl",
-        extra="'(' || pg_catalog.oidvectortypes(x.proargtypes) || ')'",
-    ),
-    _detail(
-        2600,
-        "pg_aggregate",
-        "1255, x.aggfnoid::oid, 0",
-        key="x.aggfnoid::oid, 0, 0",
-        where="x.aggfnoid::oid >= 16384",
-    ),
-    _named(
-        2617,
-        "pg_operator",
-        "'operator'",
-        "opr",
-        extra="'(' || case when x.oprleft = 0 then 'none' else pg_catalog.format_type(x.oprleft, null) end || ', '"
-        " || pg_catalog.format_type(x.oprright, null) || ')'",
-    ),
-    _named(
-        2616,
-        "pg_opclass",
-        "'operator class'",
-        "opc",
-        extra="(select ' using ' || a.amname from pg_catalog.pg_am a where a.oid = x.opcmethod)",
-    ),
-    _named(
-        2753,
-        "pg_opfamily",
-        "'operator family'",
-        "opf",
-        extra="(select ' using ' || a.amname from pg_catalog.pg_am a where a.oid = x.opfmethod)",
-    ),
-    _detail(2602, "pg_amop", "2753, x.amopfamily, 0", where=_MADE),
-    _detail(2603, "pg_amproc", "2753, x.amprocfamily, 0", where=_MADE),
-    _named(3456, "pg_collation", "'collation'", "coll"),
-    _named(2607, "pg_conversion", "'conversion'", "con"),
-    _named(3602, "pg_ts_config", "'text search configuration'", "cfg"),
-    _named(3600, "pg_ts_dict", "'text search dictionary'", "dict"),
-    _named(3601, "pg_ts_parser", "'text search parser'", "prs"),
-    _named(3764, "pg_ts_template", "'text search template'", "tmpl"),
-    _detail(
-        3603,
-        "pg_ts_config_map",
-        "3602, x.mapcfg, 0",
-        key="x.mapcfg, x.maptokentype, x.mapseqno",
-        where="x.mapcfg >= 16384",
-    ),
-    _Source(
-        2605,
-        "pg_cast",
-        "'cast'",
-        "pg_catalog.format_type(x.castsource, null) || ' as ' || pg_catalog.format_type(x.casttarget, null)",
-        # that of a range to its multirange
-        parent=f"case when m.oid is not null then {TYPE} end, m.oid, 0",
-        joins="left join pg_catalog.pg_type m on m.oid = x.casttarget and m.typtype = 'm' and exists (select"
-        " from pg_catalog.pg_depend d where d.classid = 2605 and d.objid = x.oid and d.deptype = 'i')",
-        where=_MADE,
-    ),
-    _Source(
-        3576,
-        "pg_transform",
-        "'transform'",
-        "pg_catalog.format_type(x.trftype, null) || ' language '"
-        " || (select l.lanname from pg_catalog.pg_language l where l.oid = x.trflang)",
-        where=_MADE,
-    ),
-    _database_wide(2612, "pg_language", "'language'", "lanname", acl="lanacl"),
-    _database_wide(2601, "pg_am", "'access method'", "amname"),
-    _database_wide(EXTENSION, "pg_extension", "'extension'", "extname"),
-    # what an extension holds, and what was declared to depend on it
-    _detail(
-        DEPEND,
-        "pg_depend",
-        f"{EXTENSION}, x.refobjid, 0",
-        key="x.classid, x.objid, x.refobjid",
-        where=f"x.refclassid = {EXTENSION} and x.deptype in ('e', 'x')",
-        extra="x.deptype::text",
-    ),
-    _database_wide(3466, "pg_event_trigger", "'event trigger'", "evtname"),
-    _database_wide(6104, "pg_publication", "'publication'", "pubname"),
-    _detail(PUBLISHED, "pg_publication_rel", "6104, x.prpubid, 0", extra="x.prrelid::text"),
-    _detail(6237, "pg_publication_namespace", "6104, x.pnpubid, 0"),
-    _database_wide(
-        6100,
-        "pg_subscription",
-        "'subscription'",
-        "subname",
-        where="x.subdbid = (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database())",
-        # the one that is not for everybody to read, and the one that replication moves
-        skip="subconninfo subskiplsn",
-    ),
-    _database_wide(2328, "pg_foreign_data_wrapper", "'foreign data wrapper'", "fdwname", acl="fdwacl"),
-    _database_wide(1417, "pg_foreign_server", "'foreign server'", "srvname", acl="srvacl"),
-    # the view hides what pg_user_mapping has, instead of refusing everything
-    _Source(
-        1418,
-        "pg_user_mappings",
-        "'user mapping'",
-        "x.usename",
-        parent="1417, x.srvid, 0",
-        key="x.umid, 0, 0",
-        skip="srvname usename",
-    ),
-    _Source(
-        826,
-        "pg_default_acl",
-        "'default privileges'",
-        "pg_catalog.pg_get_userbyid(x.defaclrole)",
-        "x.defaclnamespace",
-    ),
-    _Source(
-        2964,
-        "pg_db_role_setting",
-        "'setting'",
-        "case when x.setrole = 0 then pg_catalog.current_database() else pg_catalog.pg_get_userbyid(x.setrole) end",
-        key="x.setdatabase, x.setrole, 0",
-        where="x.setdatabase in (0, (select oid from pg_catalog.pg_database"
-        " where datname = pg_catalog.current_database()))",
-    ),
-    _database_wide(
-        1262,
-        "pg_database",
-        "'database'",
-        "datname",
-        where="x.datname = pg_catalog.current_database()",
-        skip="datfrozenxid datminmxid datlastsysoid dathasloginevt",
-        acl="datacl",
-    ),
-    # its settings are pg_db_role_setting's
-    _database_wide(1260, "pg_roles", "'role'", "rolname", skip="rolconfig", where=_CHANGES_ROLES),
-    _Source(
-        1261,
-        "pg_auth_members",
-        "'role membership'",
-        "pg_catalog.pg_get_userbyid(x.member) || ' in ' || pg_catalog.pg_get_userbyid(x.roleid)",
-        key="x.roleid, x.member, x.grantor",
-        where=_CHANGES_ROLES,
-    ),
-    _database_wide(1213, "pg_tablespace", "'tablespace'", "spcname", acl="spcacl"),
-    _database_wide(6243, "pg_parameter_acl", "'parameter privilege'", "parname"),
-)
-
-
-def _about(oid: int, catalog: str, kind: str, value: str, subid: str, where: str) -> _Source:
-    """Comments and security labels: of an object that any catalog may hold."""
-    return _Source(
-        oid,
-        catalog,
-        f"'{kind}'",
-        parent=f"case when {subid} <> 0 and x.classoid = {CLASS} then {ATTRIBUTE} else x.classoid end, x.objoid,"
-        f" {subid}",
-        key=f"x.classoid, x.objoid, {subid}",
-        where=where,
-        facts=value,
-    )
-
-
-_MADE_OR_SCHEMA = f"(x.objoid >= 16384 or x.classoid in ({NAMESPACE}, 2612, {EXTENSION}))"
-_SHARED = (
-    "(x.classoid <> 1262 or x.objoid = (select oid from pg_catalog.pg_database"
-    f" where datname = pg_catalog.current_database())) and (x.classoid <> 1260 or {_CHANGES_ROLES})"
-)
-_SOURCES += (
-    _about(2609, "pg_description", "comment", "x.description", "x.objsubid", _MADE_OR_SCHEMA),
-    _about(2396, "pg_shdescription", "comment", "x.description", "0", _SHARED),
-    _about(3596, "pg_seclabel", "security label", "x.provider, x.label", "x.objsubid", _MADE_OR_SCHEMA),
-    _about(3592, "pg_shseclabel", "security label", "x.provider, x.label", "0", _SHARED),
-)
-
 # The columns that this role may read, of the catalogs of this server, and how to read them the same whatever
 # a revision has set: search_path (regproc), TimeZone, bytea_output, extra_float_digits. In attoptions Debian's
 # PostgreSQL 15.20 counts pg_attver by itself, for columns that nobody touched.
@@ -438,9 +70,9 @@ group by 1""".replace("{pg_attver}", _PG_ATTVER)
 _PREPARED = "rattail_schema_ext_snapshot"
 
 _WITH = f"""
-with space as materialized (select x.oid from pg_catalog.pg_namespace x where {_LASTING}),
+with space as materialized (select x.oid from pg_catalog.pg_namespace x where {LASTING}),
 relation as materialized (
-  select x.oid, x.relkind from pg_catalog.pg_class x where {_MADE} and x.relnamespace in (select oid from space)
+  select x.oid, x.relkind from pg_catalog.pg_class x where {MADE} and x.relnamespace in (select oid from space)
 )
 """
 
@@ -454,7 +86,7 @@ def snapshot(cursor: Any) -> Catalog:
     """
     cursor.execute(f"select from pg_catalog.pg_prepared_statements where name = '{_PREPARED}'")
     if cursor.fetchone() is None:
-        wanted = ", ".join(f"'{catalog}'" for catalog in sorted({source.catalog for source in _SOURCES} | {"pg_index"}))
+        wanted = ", ".join(f"'{catalog}'" for catalog in sorted({source.catalog for source in SOURCES} | {"pg_index"}))
         cursor.execute(_COLUMNS.format(wanted))
         columns = {catalog: dict(zip(names, read)) for catalog, names, read in cursor.fetchall()}
         cursor.execute(f"prepare {_PREPARED} as {_query(columns)}")
@@ -468,15 +100,15 @@ def snapshot(cursor: Any) -> Catalog:
 
 def _query(columns: dict[str, dict[str, str]]) -> str:
     # A catalog that this server does not have, or does not show to this role, has no columns here.
-    parts = [_select(source, columns) for source in _SOURCES if _readable(source, columns)]
+    parts = [_select(source, columns) for source in SOURCES if _readable(source, columns)]
     return _WITH + "\nunion all\n".join(parts)
 
 
-def _readable(source: _Source, columns: dict[str, dict[str, str]]) -> bool:
+def _readable(source: Source, columns: dict[str, dict[str, str]]) -> bool:
     return source.catalog in columns and ("x.oid" not in source.key or "oid" in columns[source.catalog])
 
 
-def _select(source: _Source, columns: dict[str, dict[str, str]]) -> str:
+def _select(source: Source, columns: dict[str, dict[str, str]]) -> str:
     skipped = {"oid", source.acl, *source.skip.split()}
     own = _read("x", columns[source.catalog], skipped)
     index = _read("i", columns["pg_index"], {"indexrelid", "indcheckxmin"})
@@ -488,7 +120,7 @@ def _select(source: _Source, columns: dict[str, dict[str, str]]) -> str:
         facts = f"row({source.facts or own + more})::pg_catalog.text"
     conditions = [source.where] if source.where else []
     if source.namespace != "0" and source.catalog != "pg_default_acl":
-        conditions += [_MADE, f"{source.namespace} in (select oid from space)"]
+        conditions += [MADE, f"{source.namespace} in (select oid from space)"]
     return (
         f"select {source.oid}::oid, {source.key}, {source.kind}, {source.name}::text, {source.namespace}::oid,"
         f" {source.parent}, {facts},"
@@ -508,6 +140,6 @@ def invalid_indexes(cursor: Any) -> list[str]:
         "select pg_catalog.format('%I.%I', n.nspname, x.relname) from pg_catalog.pg_index i"
         " join pg_catalog.pg_class x on x.oid = i.indexrelid"
         " join pg_catalog.pg_namespace n on n.oid = x.relnamespace"
-        f" where not i.indisvalid and x.relkind = 'i' and {_LASTING.replace('x.', 'n.')} order by 1"
+        f" where not i.indisvalid and x.relkind = 'i' and {LASTING.replace('x.', 'n.')} order by 1"
     )
     return [name for (name,) in cursor.fetchall()]

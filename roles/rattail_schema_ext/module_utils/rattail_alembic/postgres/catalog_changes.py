@@ -5,22 +5,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from .catalog import CLASS, CONSTRAINT, DEPEND, EXTENSION, INHERITS, NAMESPACE, PUBLISHED, TRIGGER, Catalog, Key, Row
+from .catalog import Catalog, Key, Row
+from .catalog_sources import CLASS, CONSTRAINT, DEPEND, EXTENSION, INHERITS, NAMESPACE, PUBLISHED, TRIGGER
+from .kinds import OBJECT, kind_of
 
 CREATED = "created"
 ALTERED = "altered"
 DROPPED = "dropped"
-
-_RELATIONS = ("table", "foreign table", "view", "materialized view")
-# whose names are complete only with what they take
-_SIGNED = ("function", "procedure", "aggregate", "operator", "operator class", "operator family")
-# whose names are made of several
-_SPOKEN = ("cast", "transform", "role membership")
-# written NAME ON TABLE
-_ON_TABLE = ("constraint", "trigger", "rule", "policy")
 
 Rows = Mapping[Key, Row]
 
@@ -73,7 +67,7 @@ def difference(before: Catalog, after: Catalog) -> list[Change]:
     """
     changes = list(_Comparison(before.rows, after.rows).changes())
     # PostgreSQL itself makes indexes and constraints anew where the type of a column changes.
-    remade = [change for change in changes if change.table and change.kind in ("index", "constraint", "statistics")]
+    remade = [change for change in changes if change.table and kind_of(change.kind).remade]
     created = {change.identity: change for change in remade if change.action == CREATED}
     dropped = {change.identity: change for change in remade if change.action == DROPPED}
     again = created.keys() & dropped.keys()
@@ -133,23 +127,6 @@ def undo_sql(changes: Iterable[Change]) -> list[str]:
     # Only a foreign key can be given to an earlier table that needs a later one.
     first = [statement for change in newest for statement in change.undo[:-1]]
     return first + [change.undo[-1] for change in newest]
-
-
-def _turn(row: Row, whole: Row) -> int:
-    """When to drop it: dependents first, so what is attached, then views, parts of tables, what stands alone."""
-    if row.kind in ("extension", "schema"):
-        return 5
-    if row.kind in ("view", "materialized view"):
-        return 1
-    if row.kind in ("event trigger", "publication", "inheritance"):
-        return 0
-    if row is whole:
-        return 4
-    if row.kind in ("column", "sequence"):
-        return 3
-    if row.kind in ("index", "statistics") or (row.kind == "constraint" and not row.extra.isdigit()):
-        return 2
-    return 0
 
 
 class _Comparison:
@@ -222,7 +199,7 @@ class _Comparison:
 
     def _root(self, key: Key) -> Key:
         rows = self.after if key in self.after else self.before
-        return (_Names(rows).roots(key) or (key,))[0]
+        return _Names(rows).root(key)
 
     def _change(self, action: str, key: Key, *, grant: bool = False) -> Change | None:
         owners: dict[Owner, None] = {}
@@ -252,7 +229,8 @@ class _Comparison:
             about + was if was and was != identity else "",
             key,
             tuple(names.undo(key)) if action == CREATED else (),
-            _turn(row, names.rows[whole[0]] if whole else row),
+            # a foreign key goes before what it refers to
+            0 if key[0] == CONSTRAINT and row.extra.isdigit() else kind_of(row.kind).turn,
         )
 
 
@@ -294,7 +272,7 @@ class _Names:
     def roots(self, key: Key) -> list[Key]:
         """What ``key`` is a part of in the end; nothing for what concerns something temporary.
 
-        What has a name, and is a part of something that was not found, stands alone: better blamed than missed.
+        A part with a name, of something that was not found, stands alone, so that it is reported rather than lost.
         """
         if key[0] == INHERITS:
             tables: list[Key] = [(CLASS, oid, 0, 0) for oid in key[1:3]]
@@ -306,6 +284,10 @@ class _Names:
             key = row.parent
             row = self.rows.get(key)
         return [] if row is None else [key]
+
+    def root(self, key: Key) -> Key:
+        """The first of them, or ``key`` itself."""
+        return (self.roots(key) or [key])[0]
 
     def schema(self, row: Row) -> str:
         space = self.rows.get((NAMESPACE, row.namespace, 0, 0))
@@ -327,49 +309,24 @@ class _Names:
 
     def identity(self, key: Key) -> str:
         row = self.rows[key]
-        if key[0] == INHERITS:
-            child, parent = (self.qualified((CLASS, oid, 0, 0)) for oid in key[1:3])
-            return f"inheritance of {child} from {parent}"
-        root = (self.roots(key) or [key])[0]
-        if row.kind in ("comment", "security label") and row.parent is not None:
+        kind = kind_of(row.kind)
+        if kind.about and row.parent is not None:
             return f"{row.kind} on {self.identity(row.parent)}"
-        if row.kind == "column":
-            return f"column {self.qualified(root)}.{_plain(row.name)}"
-        if row.kind == "default":
-            return f"default of {self.qualified(root)}.{_plain(self.name(key))}"
-        if row.kind in (*_ON_TABLE, "index", "statistics", "user mapping") and root != key:
-            return f"{row.kind} {_plain(row.name)} on {self.qualified(root)}"
-        if row.kind in ("default privileges", "setting"):
-            space = self.schema(row)
-            return f"{row.kind} of {_plain(row.name)}" + (f" in schema {_plain(space)}" if space else "")
-        if row.kind in _SPOKEN:
-            return f"{row.kind} {row.name}"
-        return f"{row.kind} {self.qualified(key)}{row.extra if row.kind in _SIGNED else ''}"
+        alone = "{whole}" in kind.identity and self.root(key) == key
+        return (OBJECT if alone else kind.identity).format(**self._fields(key, _plain))
 
     def undo(self, key: Key) -> list[str]:
         """Statements that drop it; none where that takes more than its name."""
         row = self.rows[key]
-        if key[0] == INHERITS:
-            child, parent = (self._sql((CLASS, oid, 0, 0)) for oid in key[1:3])
-            return [f"ALTER TABLE {child} NO INHERIT {parent};"]
-        root = (self.roots(key) or [key])[0]
-        whole = self.rows[root]
-        if row.kind == "comment" and row.parent is not None:
-            address = self._address(row.parent)
-            return [f"COMMENT ON {address} IS NULL;"] if address else []
-        if row.kind == "column" and whole.kind in ("table", "foreign table"):
-            return [f"ALTER TABLE {self._sql(root)} DROP COLUMN {_quoted(row.name)};"]
-        if row.kind == "column" and whole.kind == "type":
-            return [f"ALTER TYPE {self._sql(root)} DROP ATTRIBUTE {_quoted(row.name)};"]
-        if row.kind == "default":
-            return [f"ALTER TABLE {self._sql(root)} ALTER COLUMN {_quoted(self.name(key))} DROP DEFAULT;"]
-        if row.kind == "constraint":
-            if row.extra == "trigger":
-                return []
-            altered = "DOMAIN" if whole.kind == "domain" else "TABLE"
-            return [f"ALTER {altered} {self._sql(root)} DROP CONSTRAINT {_quoted(row.name)};"]
-        address = self._address(key)
-        return [*self._foreign_keys(key), f"DROP {address};"] if address and row.kind != "column" else []
+        kind = kind_of(row.kind)
+        drop = kind.drop or (kind.sql and f"DROP {kind.sql}")
+        if row.kind == "column":
+            drop = kind_of(self.rows[self.root(key)].kind).drop_column
+        about = self._address(row.parent) if kind.about and row.parent is not None else ""
+        # a constraint trigger is dropped with its trigger
+        if not drop or (kind.about and not about) or (row.kind == "constraint" and row.extra == "trigger"):
+            return []
+        return [*self._foreign_keys(key), f"{drop.format(about=about, **self._fields(key, _sql))};"]
 
     def _foreign_keys(self, table: Key) -> Iterator[str]:
         """Those of a new table that refer to one made after it."""
@@ -378,35 +335,37 @@ class _Names:
                 yield from self.undo(key)
 
     def _address(self, key: Key) -> str:
-        """What follows DROP or COMMENT ON."""
-        row = self.rows[key]
-        root = (self.roots(key) or [key])[0]
-        if row.kind == "column":
-            return f"COLUMN {self._sql(root)}.{_quoted(row.name)}"
-        if row.kind in _ON_TABLE:
-            domain = "DOMAIN " if self.rows[root].kind == "domain" else ""
-            return f"{row.kind.upper()} {_quoted(row.name)} ON {domain}{self._sql(root)}"
-        if row.kind in (*_RELATIONS, "index", "sequence", "statistics", "domain", "type", *_SIGNED):
-            return f"{row.kind.upper()} {self._sql(key)}{row.extra if row.kind in _SIGNED else ''}"
-        if row.kind == "enum":
-            return f"TYPE {self._sql(key)}"
-        if row.kind.startswith("text search") or row.kind in ("collation", "conversion"):
-            return f"{row.kind.upper()} {self._sql(key)}"
-        if row.kind in ("schema", "extension", "event trigger", "publication", "foreign data wrapper", "language"):
-            return f"{row.kind.upper()} {_quoted(row.name)}"
-        if row.kind == "foreign server":
-            return f"SERVER {_quoted(row.name)}"
-        if row.kind == "cast":
-            return f"CAST ({row.name})"
-        return ""
+        """What follows COMMENT ON; empty where we do not write it."""
+        return kind_of(self.rows[key].kind).sql.format(**self._fields(key, _sql))
 
-    def _sql(self, key: Key) -> str:
-        row = self.rows[key]
-        return f"{_quoted(self.schema(row))}.{_quoted(row.name)}"
+    def _fields(self, key: Key, write: Callable[..., str]) -> dict[str, str]:
+        """What the formats of a kind are filled with; ``write`` makes one word of names."""
+        if key[0] == INHERITS:
+            row, whole = (self.rows[CLASS, oid, 0, 0] for oid in key[1:3])
+        else:
+            row, whole = self.rows[key], self.rows[self.root(key)]
+        kind, space = self.rows[key].kind, self.schema(row)
+        return {
+            "kind": kind,
+            "KIND": kind.upper(),
+            "name": write(self.name(key)),
+            "object": write(space, row.name),
+            "whole": write(self.schema(whole), whole.name),
+            "signature": row.extra,
+            "text": row.name,
+            "in_schema": f" in schema {write(space)}" if space else "",
+            "domain": "DOMAIN " if whole.kind == "domain" else "",
+            "altered": "DOMAIN" if whole.kind == "domain" else "TABLE",
+        }
 
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
+
+
+def _sql(*names: str) -> str:
+    """Names as PostgreSQL reads them, whatever they are."""
+    return ".".join(map(_quoted, filter(None, names)))
 
 
 def _plain(*names: str) -> str:

@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from select import select
 from typing import Any, NamedTuple
 
 from ..problem import Refused, mask
@@ -20,6 +22,19 @@ VERSION_RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 # Of SQL's reserved words, those that name a schema, a role or a table somewhere.
 _RESERVED = frozenset(("all", "check", "current_user", "default", "end", "group", "order", "table", "user"))
+
+# A client keeps its server connection: locks and settings last as long as it.
+SESSION = "session"
+# It does not (PgBouncer's pool_mode = transaction or statement).
+TRANSACTION = "transaction"
+# It could not be told, because the pooler did not give us two clients.
+UNKNOWN = "unknown"
+
+# A pooler that reuses connections does so at the first round, unless others take turns with us.
+_ROUNDS = 10
+_CONNECT_SECONDS = 10.0
+# How long a client that already was served is waited for, and one that wants a second server connection.
+_PATIENCE_SECONDS = 1.0
 
 # All in one statement, since each costs a journey to the server, and this is most of what a look at an
 # app with nothing to do takes. No transaction and no SET: behind a pooler, settings outlive the client.
@@ -78,9 +93,10 @@ class Contents:
     where the version table lies; empty where there is none. ``version_rights`` are those of
     ``VERSION_RIGHTS`` that the role has on it. ``others`` are the tables in reach of ``search_path``
     that the role does not own. ``pooling`` is empty on a direct connection, else how the pooler
-    between works (see :mod:`pooler`). ``search_path_source`` is what set ``search_path``, in the
-    words of the view ``pg_settings``; empty where all is as it should be. ``incarnation`` is the same
-    for two connections exactly when they lead to the same database of the same running server.
+    between works: ``SESSION``, ``TRANSACTION`` or ``UNKNOWN``. ``search_path_source`` is what set
+    ``search_path``, in the words of the view ``pg_settings``; empty where all is as it should be.
+    ``incarnation`` is the same for two connections exactly when they lead to the same database of
+    the same running server.
     """
 
     identity: dict[str, Any]
@@ -167,18 +183,98 @@ def look_at(target: Target, core_tables: Sequence[str]) -> Contents:
         others=tuple(OthersTable(*each) for each in others),
         standby=standby,
         read_only=read_only,
-        pooling=_pooling(arguments) if pooled else "",
+        pooling=_pooling(psycopg2, arguments) if pooled else "",
         search_path_source=source,
         server_version_num=version_num,
         incarnation=incarnation,
     )
 
 
-def _pooling(arguments: dict[str, Any]) -> str:
-    # Most connections are direct, and pay nothing for this.
-    from .pooler import pooling
+class _Silent(Exception):
+    """No answer in time."""
 
-    return pooling(arguments)
+
+def _pooling(psycopg2: Any, arguments: dict[str, Any]) -> str:
+    """How a pooler works, by two clients that never open a transaction: ``SESSION``, ``TRANSACTION`` or ``UNKNOWN``.
+
+    PgBouncer's ``pool_mode`` cannot be asked for without its own administrator's password. What matters is whether a
+    client keeps its server connection from one transaction to the next: advisory locks and ``SET`` live on the server
+    connection, so without that they are lost, or become somebody else's.
+
+    Where a server connection is seen to serve both while both are there, or one of them is served by
+    two in turn, nobody keeps one. Where there is none left for the second client, the first is asked
+    again: it has an answer at once if it kept its own, and queues behind the second if not.
+
+    :param arguments: of ``psycopg2.connect``.
+    """
+    first = second = None
+    try:
+        first = _Client(psycopg2, arguments)
+        servers = {first.server(_CONNECT_SECONDS)}
+        second = _Client(psycopg2, arguments)
+        try:
+            others = {second.server(_PATIENCE_SECONDS)}
+        except _Silent:
+            return _by_queue(first, second)
+        for _ in range(_ROUNDS):
+            if servers & others or len(servers) > 1 or len(others) > 1:
+                return TRANSACTION
+            servers.add(first.server(_PATIENCE_SECONDS))
+            others.add(second.server(_PATIENCE_SECONDS))
+    except (_Silent, psycopg2.Error):
+        return UNKNOWN
+    finally:
+        for client in (first, second):
+            if client is not None:
+                client.connection.close()
+    return SESSION
+
+
+def _by_queue(first: _Client, second: _Client) -> str:
+    try:
+        first.server(_PATIENCE_SECONDS)
+    except _Silent:
+        return TRANSACTION
+    # One that came free meanwhile went to the second client before the first: nothing can be told from that.
+    return UNKNOWN if second.answered() else SESSION
+
+
+class _Client:
+    """A connection that never waits longer than it is told to."""
+
+    def __init__(self, psycopg2: Any, arguments: dict[str, Any]) -> None:
+        self._extensions = psycopg2.extensions
+        self.connection = psycopg2.connect(**arguments, async_=True)
+        self._cursor: Any = None
+
+    def server(self, seconds: float) -> int:
+        """The process id of the server connection that serves this client just now. Raises ``_Silent``."""
+        deadline = time.monotonic() + seconds
+        if self._cursor is None:
+            self._wait(deadline)
+            self._cursor = self.connection.cursor()
+        self._cursor.execute("select pg_backend_pid()")
+        self._wait(deadline)
+        return int(self._cursor.fetchone()[0])
+
+    def answered(self) -> bool:
+        """Whether what was waited for in vain has come by now."""
+        try:
+            self._wait(time.monotonic())
+        except _Silent:
+            return False
+        return True
+
+    def _wait(self, deadline: float) -> None:
+        while True:
+            state = self.connection.poll()
+            if state == self._extensions.POLL_OK:
+                return
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise _Silent
+            here = [self.connection]
+            select(*(([], here, []) if state == self._extensions.POLL_WRITE else (here, [], [])), left)
 
 
 def _rows(psycopg2: Any, cursor: Any, schema: str) -> tuple[str, ...]:
