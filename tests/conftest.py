@@ -11,4 +11,4 @@ ROOT = Path(__file__).resolve().parents[1]
 ROLE = ROOT / "roles" / "rattail_schema_ext"
 
 ansible.module_utils.__path__.append(str(ROLE / "module_utils"))
-sys.path[:0] = [str(ROLE / name) for name in ("library", "filter_plugins", "lookup_plugins")]
+sys.path[:0] = [str(ROLE / name) for name in ("library", "action_plugins")]

@@ -12,26 +12,14 @@ from .places import ROLE
 from .server import Server
 
 _WRITE = """
-import json, os, sys
-# there is a Squawk among the tests' own tools
-os.environ["PATH"] = os.defpath
+import json, sys
 sys.path.insert(0, sys.argv[1])
 from rattail_alembic.authoring import write
-from rattail_alembic.observe.look import look
-from rattail_alembic.problem import Refused
-from rattail_alembic.observe.answer import result
 from rattail_alembic.observe.request import Request
 
-request, wish, check_mode = json.loads(sys.argv[2])
-seen = look(Request.from_parameters(request))
-answer = {**result(seen), "revision": {}, "left_out": [], "review": {}}
-failure = " ".join(answer["refusals"])
-if not failure:
-    try:
-        write.write(seen, write.Wish(**wish), answer, check_mode=check_mode)
-    except Refused as refused:
-        failure = str(refused.problem)
-print(json.dumps({**answer, "failure": failure}))
+parameters, check_mode = json.loads(sys.argv[2])
+answer = write.run(Request.from_parameters(parameters), check_mode=check_mode)
+print(json.dumps({**answer.as_result(), "failure": answer.msg}))
 """
 
 
@@ -42,13 +30,10 @@ def write(
 
     ``fresh`` is for an app that changes core's own models: what a preloaded process has made of them, it does not see.
     """
-    wish: dict[str, Any] = {
-        "message": message,
-        "review_dir": str(server.env_dir / "app" / "schema-reviews"),
-        "review": options.pop("review", "false"),
-        **{name: options.pop(name) for name in ("merge", "commit", "branch") if name in options},
-    }
-    arguments = [str(ROLE / "module_utils"), json.dumps([server.parameters(options), wish, check_mode])]
+    own = {name: options.pop(name) for name in ("review", "review_dir", "merge") if name in options}
+    wish = {"revision_message": message, "revision_review": "false"}
+    wish.update({f"revision_{name}": value for name, value in own.items()})
+    arguments = [str(ROLE / "module_utils"), json.dumps([server.parameters({**options, **wish}), check_mode])]
     if server.core == "rattail" and not fresh:
         done = preloaded.run(server.env_dir, _WRITE, arguments, scratch=server.root / "ansible")
     else:

@@ -172,4 +172,5 @@ def _recap(counts: Mapping[str, int]) -> Recap:
 MODULE_PATHS = {
     "ANSIBLE_LIBRARY": str(ROLE / "library"),
     "ANSIBLE_MODULE_UTILS": str(ROLE / "module_utils"),
+    "ANSIBLE_ACTION_PLUGINS": str(ROLE / "action_plugins"),
 }

@@ -1,39 +1,36 @@
 """An upgrade, a revert or a baseline, as a process of its own in the app's environment.
 
-It is what the modules do, without Ansible around. Of a run that nobody kills the process has Rattail loaded already.
+It is the very call that the module makes, without Ansible around. Of a run that nobody kills the process has Rattail
+loaded already.
 """
 
 from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Mapping
 from typing import Any
 
 from . import preloaded
 from .places import ROLE
 from .server import Server
 
-_ONCE = """
-import importlib, json, sys
+_RUN = """
+import json, sys
 sys.path.insert(0, sys.argv[1])
-from rattail_alembic.change.upgrade import apply
-from rattail_alembic.observe.look import look
-from rattail_alembic.observe.answer import result
+from rattail_alembic.change import baseline, revert, upgrade
 from rattail_alembic.observe.request import Request
 
 def once(parameters):
-    request = Request.from_parameters(json.loads(parameters))
-    before = look(request)
-    answer = result(before)
-    failure = " ".join(answer["refusals"])
     told = []
-    if answer["pending"] and not failure:
-        failure = apply(request, before, answer, told.append)
-    print(json.dumps({**answer, "failure": failure, "told": told}), flush=True)
+    what, parameters = json.loads(parameters)
+    action = {"upgrade": upgrade, "revert": revert, "baseline": baseline}[what]
+    answer = action.run(Request.from_parameters(parameters), tell=told.append)
+    print(json.dumps({**answer.as_result(), "failure": answer.msg, "told": told}), flush=True)
 """
-_UPGRADE = f"{_ONCE}\nonce(sys.argv[2])\n"
+_ONCE = f"{_RUN}\nonce(sys.argv[2])\n"
 # What takes most of the time is what Rattail's env.py does first, which each child has from its parent here.
-_UPGRADES = f"""{_ONCE}
+_UPGRADES = f"""{_RUN}
 from rattail.config import make_config
 from rattail.db.config import configure_versioning
 from sqlalchemy.orm import configure_mappers
@@ -45,48 +42,12 @@ for line in sys.stdin:
     once(line)
 """
 
-_OTHERS = """
-import json, sys
-sys.path.insert(0, sys.argv[1])
-from rattail_alembic.change import baseline
-from rattail_alembic.change import revert
-from rattail_alembic.observe.look import look
-from rattail_alembic.problem import Refused
-from rattail_alembic.observe.answer import result
-from rattail_alembic.observe.request import Request
-
-what, *arguments, parameters = json.loads(sys.argv[2])
-request = Request.from_parameters(parameters)
-if what == "baseline":
-    request = baseline.without_upgrade(request)
-before = look(request)
-answer = {**result(before), {"revert": "reverted", "baseline": "stamped"}[what]: []}
-told = []
-failure = " ".join({"revert": revert, "baseline": baseline}[what].in_the_way(before))
-if not failure:
-    try:
-        if what == "revert":
-            undo = revert.plan(before, *arguments)
-        else:
-            rows = baseline.plan(before, *arguments)
-            if rows:
-                baseline.look_for_evidence(before, rows)
-        answer["warnings"] = result(before)["warnings"]
-        if what == "revert":
-            failure = revert.revert(request, before, undo, answer, told.append)
-        elif rows:
-            failure = baseline.stamp(request, before, rows, answer, told.append)
-    except Refused as refused:
-        failure = str(refused.problem)
-print(json.dumps({**answer, "failure": failure, "told": told}))
-"""
-
 
 class Upgrade:
     """An upgrade that was started, and can be waited for or killed; ``options`` are the module's parameters."""
 
     def __init__(self, server: Server, **options: Any) -> None:
-        self.process = _start(server, _UPGRADE, json.dumps(server.parameters(options)))
+        self.process = _start(server, _ONCE, json.dumps(["upgrade", server.parameters(options)]))
 
     def finish(self, seconds: float = 120) -> dict[str, Any]:
         """Its result, with the keys ``failure`` and ``told``."""
@@ -95,18 +56,18 @@ class Upgrade:
 
 def upgrade(server: Server, **options: Any) -> dict[str, Any]:
     """Run an upgrade to its end."""
-    return _run(server, _UPGRADE, json.dumps(server.parameters(options)))
+    return _run(server, "upgrade", options)
 
 
 def revert(server: Server, to: str, **options: Any) -> dict[str, Any]:
     """Undo the app's revisions after ``to``, confirmed; the result has the keys ``failure`` and ``told``."""
-    call = ["revert", to, f"{server.app}@{to}", server.parameters({"backup": "full", **options})]
-    return _run(server, _OTHERS, json.dumps(call))
+    confirmed = {"revert_to": to, "revert_confirm": f"{server.app}@{to}"}
+    return _run(server, "revert", {"backup": "full", **confirmed, **options})
 
 
 def baseline(server: Server, *revisions: str, **options: Any) -> dict[str, Any]:
     """Write version rows; the result has the keys ``failure`` and ``told``."""
-    return _run(server, _OTHERS, json.dumps(["baseline", revisions, server.parameters(options)]))
+    return _run(server, "baseline", {"baseline_revision": list(revisions), **options})
 
 
 class Upgrades:
@@ -119,7 +80,7 @@ class Upgrades:
     def __call__(self, **options: Any) -> dict[str, Any]:
         """Run an upgrade to its end."""
         assert self._process.stdin and self._process.stdout and self._process.stderr
-        self._process.stdin.write(json.dumps(self._server.parameters(options)) + "\n")
+        self._process.stdin.write(json.dumps(["upgrade", self._server.parameters(options)]) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         assert line, self._process.stderr.read()
@@ -137,11 +98,12 @@ def _finish(process: subprocess.Popen[str], seconds: float = 120) -> dict[str, A
     return answer
 
 
-def _run(server: Server, program: str, argument: str) -> dict[str, Any]:
+def _run(server: Server, what: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    argument = json.dumps([what, server.parameters(options)])
     if server.core != "rattail":
-        return _finish(_start(server, program, argument))
+        return _finish(_start(server, _ONCE, argument))
     arguments = [str(ROLE / "module_utils"), argument]
-    done = preloaded.run(server.env_dir, program, arguments, scratch=server.root / "ansible")
+    done = preloaded.run(server.env_dir, _ONCE, arguments, scratch=server.root / "ansible")
     assert done.returncode == 0, done.stderr
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer

@@ -31,7 +31,7 @@ def rendered(section: Wanted) -> str:
     loader = jinja2.FileSystemLoader(TEMPLATES)
     environment = jinja2.Environment(loader=loader, trim_blocks=True, undefined=jinja2.StrictUndefined)
     template = environment.get_template("alembic.conf.j2")
-    return template.render(__rattail_schema_ext_section=section.as_dict())
+    return template.render(__rattail_schema_ext_said={"answer": {"config": {"section": section.for_template()}}})
 
 
 def wanted_for(section: Section, **changes: Any) -> Wanted:

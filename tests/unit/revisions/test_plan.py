@@ -61,15 +61,3 @@ def test_a_branch_that_another_depends_on_is_complete_without_a_row_of_its_own()
     )
     assert plan.make(graph, ["p1"], core_tables=True).state == "current"
     assert [each.revision for each in plan.make(graph, [], core_tables=False).pending] == ["c1", "c2", "p1"]
-
-
-def test_a_revision_as_results_show_it() -> None:
-    assert plan.describe(GRAPH.revisions["p2"], "poser", 0.5) == {
-        "revision": "p2",
-        "branch": "poser",
-        "message": "make p2",
-        "path": "/poser/p2.py",
-        "down_revision": ["p1"],
-        "depends_on": [],
-        "seconds": 0.5,
-    }

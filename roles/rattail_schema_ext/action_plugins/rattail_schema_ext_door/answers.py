@@ -16,7 +16,7 @@ _LINES = 10
 
 
 def built(shape: type[Shape], data: Any) -> Shape:
-    """A dataclass of ``observe.answer`` out of what somebody sent: what is no key of it, or of another type, is left out."""
+    """A ``shape``, a dataclass, out of what somebody sent: what is no key of it, or of another type, is left out."""
     made = shape()
     if not isinstance(data, Mapping):
         return made

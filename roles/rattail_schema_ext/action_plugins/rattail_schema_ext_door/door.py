@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.rattail_alembic.observe.answer import Answer, Diff
+from ansible.module_utils.rattail_alembic.problem import mask
 from ansible.plugins.action import ActionBase
 
 from . import words
@@ -41,15 +42,24 @@ class _Door(ActionBase):  # type: ignore[misc]  # ansible-core has no types
                 return {"failed": True, "msg": " ".join(wrong)}
             arguments = {**found, **arguments}
         said = self._ask(arguments, variables)
-        now = answer = built(Answer, said)
+        now = answer = built(Answer, said.get("answer"))
         if self._task.args.get("so_far"):
             answer = built(Answer, self._task.args["so_far"])
-            if "state" in said:
+            if "answer" in said:
                 answer = self._put_together(answer, now)
-            else:
-                answer.msg = now.msg
-        answer.msg = self._message(answer, now, variables)
-        return {**answer.as_result(), "failed": bool(said.get("failed"))}
+        answer.msg = self._message(answer, now, variables) if "answer" in said else words.of_module(said)
+        return self._result(said, answer)
+
+    def _result(self, said: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
+        """What Ansible gets."""
+        result = {"changed": answer.changed, "warnings": answer.warnings, "answer": answer.as_result()}
+        diff = vars(built(Diff, said.get("diff")))
+        if answer.changed and any(diff.values()):
+            result["diff"] = diff
+        if said.get("failed"):
+            exception = said.get("exception")
+            result.update(failed=True, msg=answer.msg, exception=mask(exception) if isinstance(exception, str) else "")
+        return result
 
     def _entry_point(self) -> str:
         raise NotImplementedError
@@ -57,8 +67,8 @@ class _Door(ActionBase):  # type: ignore[misc]  # ansible-core has no types
     def _put_together(self, before: Answer, now: Answer) -> Answer:
         raise NotImplementedError
 
-    def _message(self, answer: Answer, now: Answer, variables: Mapping[str, Any]) -> str:
-        """What the answer says of why nothing is done, or the run failed."""
+    def _message(self, answer: Answer, _now: Answer, _variables: Mapping[str, Any]) -> str:
+        """Why nothing is done, or why the run failed."""
         return answer.msg
 
     def _ask(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
@@ -67,13 +77,11 @@ class _Door(ActionBase):  # type: ignore[misc]  # ansible-core has no types
         if said.get("deeper"):
             # It takes the app's own Alembic, or what only a change needs: the module that has it looks.
             said = self._execute("rattail_alembic", {**arguments, "command": "look"}, variables)
-        if "state" in said:
+        if "answer" in said:
             return said
         arguments = {name: value for name, value in arguments.items() if name != "command"}
         outside = self._execute("rattail_alembic_info", arguments, self._from_outside(variables))
-        if "state" in outside:
-            return outside
-        return {"failed": True, "msg": words.of_module(said)}
+        return outside if "answer" in outside else {**said, "failed": True}
 
     def _execute(self, module: str, arguments: Mapping[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -98,8 +106,8 @@ class _Door(ActionBase):  # type: ignore[misc]  # ansible-core has no types
 class LookDoor(_Door):
     """Before ``rattail_alembic_info``.
 
-    ``entry_point`` is whose variables are judged. ``settled`` says that nothing is to differ any more. ``failed`` is the
-    result of a task that failed, after which it is looked where things are.
+    ``entry_point`` is whose variables are judged. ``settled`` says that nothing is to differ any more. ``failed`` is
+    the result of a task that failed, after which it is looked where things are.
     """
 
     _own = ("so_far", "entry_point", "settled", "failed")

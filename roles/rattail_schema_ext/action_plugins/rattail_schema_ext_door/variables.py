@@ -91,7 +91,7 @@ def read(name: str, value: Any) -> tuple[Any, str]:
 
 
 def _opened(kind: str, value: Any) -> Any:
-    """A list or a dictionary out of JSON text, which is how surveys and ``-e NAME=VALUE`` give them; nothing out of ""."""
+    """A list or a dictionary out of JSON text, as surveys and ``-e NAME=VALUE`` give them; an empty one out of none."""
     if kind not in ("list", "dict") or not isinstance(value, str):
         return value
     if not value.strip():

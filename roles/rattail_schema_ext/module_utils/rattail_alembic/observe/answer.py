@@ -13,6 +13,8 @@ from typing import Any, Optional
 
 from ..problem import Problem as Raised
 
+# What Ansible shows by itself, and is no part of the result.
+OF_ANSIBLE = ("diff", "exception")
 # As a name, because Python 3.9 cannot look up `float | None`.
 Seconds = Optional[float]
 
@@ -64,7 +66,7 @@ class Database:
 
     name: str = key("Its name.")
     host: str = key("The server's host, or the directory of its socket.")
-    port: str = key("The server's port.")
+    port: int = key("The server's port.", 0)
     user: str = key("The role that the app connects as.")
     server_version: str = key("The server's version.")
     search_path: str = key("The search_path of that role.")
@@ -329,7 +331,7 @@ class Answer:
     alembic_version: str = key("The version of Alembic in the environment.")
     python: str = key("The Python that the module ran with.")
     fast_path: bool = key("Whether the answer was found without running Alembic or the app.", True)
-    lock: Lock = of_change("The wait for other runs on the same database.", Lock)
+    lock: Optional[Lock] = of_change("The wait for other runs on the same database.", None)
     retries: int = of_change("How often the run was rolled back and begun again after a lock timeout or a deadlock.", 0)
     blockers: list[Blocker] = of_change("The sessions that stood in the way last.", list)
     backup: Optional[Backup] = of_change("The backup that was made before.", None)
@@ -360,8 +362,13 @@ class Answer:
 
     def as_result(self) -> dict[str, Any]:
         """All of it as plain values; what there is none of is an empty dictionary."""
-        result: dict[str, Any] = _plain(self)
-        return result
+        found: dict[str, Any] = _plain(self)
+        return {name: value for name, value in found.items() if name not in OF_ANSIBLE}
+
+    def for_ansible(self) -> dict[str, Any]:
+        """What a module ends with: the answer, and what Ansible itself takes a notice of."""
+        whole: dict[str, Any] = _plain(self)
+        return {"changed": self.changed, "answer": self.as_result(), **{name: whole[name] for name in OF_ANSIBLE}}
 
     def refuse(self, problem: Raised) -> None:
         """Go no further because of ``problem``."""

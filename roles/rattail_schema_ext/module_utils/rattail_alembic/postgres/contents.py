@@ -165,7 +165,7 @@ def look_at(target: Target, core_tables: Sequence[str]) -> Contents:
     identity = {
         "name": name,
         "host": target.host,
-        "port": target.port or port,
+        "port": int(target.port or port),
         "user": user,
         "server_version": version,
         "search_path": search_path,
