@@ -259,7 +259,8 @@ class Server:
         call = ["-m", name, "-a", json.dumps(dict(arguments))]
         run = self._ansible("ansible", [*options, *call], {**MODULE_PATHS, **(env or {})})
         assert run.tasks, run.output
-        return run.tasks[-1].result
+        result = run.tasks[-1].result
+        return {**result.pop("answer", {}), **result}
 
     def alembic(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run the app's own ``bin/alembic`` with its config file, as its people do by hand."""
