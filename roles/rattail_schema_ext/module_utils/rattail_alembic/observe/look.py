@@ -101,7 +101,9 @@ def _look_at_source(seen: Observation, stack: ExitStack) -> None:
         raise _uncommitted(request.source_dir, seen.checkout.modified)
     target = git.wanted(repository, seen.checkout)
     if target.differs_from(seen.checkout):
-        seen.commits = stack.enter_context(git.Commits(repository, seen.checkout))
+        from ..host.commits import Commits
+
+        seen.commits = stack.enter_context(Commits(repository, seen.checkout))
         target = seen.commits.bring(target)
         seen.commits.refuse_unpushed(target)
         seen.commits.refuse_overwriting(target)

@@ -18,6 +18,7 @@ from ..revisions.plan import EMPTY, Plan
 from .request import Request
 
 if TYPE_CHECKING:
+    from ..host.commits import Commits
     from ..revisions.script import Facts
 
 
@@ -31,7 +32,7 @@ class Observation:
     alembic: str = ""
     checkout: git.Checkout = field(default_factory=lambda: git.Checkout(""))
     wanted: git.Wanted | None = None
-    commits: git.Commits | None = None
+    commits: Commits | None = None
     moved_tags: list[str] = field(default_factory=list)
     config_owner: str = ""
     options: dict[str, str] = field(default_factory=dict)
