@@ -36,9 +36,9 @@ RUNNER = f"""
 import json, sys
 sys.path.insert(0, {str(ROOT / "tests")!r})
 import conftest
-from ansible.module_utils.rattail_alembic import backup
+from ansible.module_utils.rattail_alembic.copies import backup
+from ansible.module_utils.rattail_alembic.postgres.url import parse_url
 from ansible.module_utils.rattail_alembic.problem import Refused
-from ansible.module_utils.rattail_alembic.url import parse_url
 call = json.loads(sys.argv[1])
 try:
     done = getattr(backup, call["function"])(parse_url(call["url"]), **call["arguments"])

@@ -32,11 +32,13 @@ VERSIONS = "create table alembic_version (version_num varchar(32)); insert into 
 
 # Holds a scratch database in a process of its own until it is told to end, or killed.
 HOLDER = f"""
-import json, sys
+import json, signal, sys
 sys.path.insert(0, {str(ROOT / "tests")!r})
 import conftest
-from ansible.module_utils.rattail_alembic import scratch
-from ansible.module_utils.rattail_alembic.url import parse_url
+from ansible.module_utils.rattail_alembic.copies import scratch
+from ansible.module_utils.rattail_alembic.postgres.url import parse_url
+# nohup, under which the tests may run, has it ignored
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 call = json.loads(sys.argv[1])
 with scratch.database(parse_url(call["url"]), **call["arguments"]) as made:
     print(json.dumps({{"host": made.target.host, "dbname": made.target.dbname, "place": made.place}}), flush=True)

@@ -1,13 +1,38 @@
-"""As Ansible sends them, in a zip file, the role's files are compiled once each."""
+"""As Ansible sends them, in a zip file: a look's are few, and the role's files are compiled once each."""
 
 from __future__ import annotations
 
+import base64
+import io
+import re
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 from conftest import ROLE
+
+# How many of the role's own files a look may send, the module among them. Ansible adds its own, 31 in release 2.16
+# and 55 in 2.19. On the controller each costs something in every run, too: it is compiled to find what it imports.
+LOOK_FILES = 46
+
+# In a process of its own, because Ansible's loader changes how Python imports.
+PACKER = """
+import sys
+from pathlib import Path
+from ansible.executor.module_common import modify_module
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import init_plugin_loader, module_utils_loader
+from ansible.template import Templar
+init_plugin_loader()
+role, name = Path(sys.argv[1]), sys.argv[2]
+module_utils_loader.add_directory(str(role / "module_utils"))
+packed = modify_module(
+    module_name=name, module_path=str(role / "library" / (name + ".py")), module_args={},
+    templar=Templar(DataLoader()), task_vars={"ansible_python_interpreter": sys.executable},
+)
+sys.stdout.buffer.write(packed[0] if isinstance(packed, tuple) else packed.b_module_data)
+"""
 
 PROGRAM = """
 import builtins, collections, sys
@@ -24,6 +49,17 @@ named = {name.partition("/rattail_alembic/")[2]: number for name, number in comp
 counts = {name: number for name, number in named.items() if name}
 print(len(counts), sorted(name for name, number in counts.items() if number > 1))
 """
+
+
+def test_a_look_sends_few_files() -> None:
+    command = [sys.executable, "-c", PACKER, str(ROLE), "rattail_alembic_info"]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    longest = max(re.findall(rb"[A-Za-z0-9+/=]+", done.stdout), key=len)
+    with zipfile.ZipFile(io.BytesIO(base64.b64decode(longest))) as payload:
+        ours = [name for name in payload.namelist() if "rattail_alembic" in name]
+    assert {name.rpartition("/")[2] for name in ours} >= {"rattail_alembic_info.py", "first_look.py"}
+    assert len(ours) <= LOOK_FILES, sorted(ours)
 
 
 def test_each_file_is_compiled_once(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.rattail_alembic.host import git
+from ansible.module_utils.rattail_alembic.host.commits import Commits
 from ansible.module_utils.rattail_alembic.problem import Refused
 
 
@@ -54,7 +55,7 @@ def refusal(directory: Path, upstream: Path, version: str = "main") -> str:
         checkout = git.look_at(str(directory))
         repository = git.Repository(str(upstream), version)
         target = git.wanted(repository, checkout)
-        with git.Commits(repository, checkout) as commits:
+        with Commits(repository, checkout) as commits:
             commits.refuse_unpushed(commits.bring(target))
     return caught.value.problem.code
 
@@ -104,7 +105,7 @@ def test_every_kind_of_version(upstream: Path, clone: Path, version: str) -> Non
     repository = git.Repository(str(upstream), name)
     target = git.wanted(repository, checkout)
     assert target.differs_from(checkout)
-    with git.Commits(repository, checkout) as commits:
+    with Commits(repository, checkout) as commits:
         target = commits.bring(target)
         assert target.commit == new
         assert target.branch == ("main" if version in ("main", "HEAD") else "")
@@ -128,7 +129,7 @@ def test_a_branch_wins_over_a_tag_of_its_name(upstream: Path, clone: Path) -> No
 def test_without_a_checkout_the_commit_is_read_all_the_same(upstream: Path, tmp_path: Path) -> None:
     nowhere = git.Checkout(str(tmp_path / "nowhere"))
     repository = git.Repository(str(upstream), "main")
-    with git.Commits(repository, nowhere) as commits:
+    with Commits(repository, nowhere) as commits:
         target = commits.bring(git.wanted(repository, nowhere))
         assert commits.files(target.commit) == ["poser/__init__.py"]
     assert not (tmp_path / "nowhere").exists()
@@ -165,7 +166,7 @@ def test_a_branch_rewritten_upstream_is_no_loss(upstream: Path, clone: Path) -> 
     run_git(upstream, "commit", "--quiet", "--amend", "--message", "Another beginning")
     checkout = git.look_at(str(clone))
     repository = git.Repository(str(upstream), "main")
-    with git.Commits(repository, checkout) as commits:
+    with Commits(repository, checkout) as commits:
         commits.refuse_unpushed(commits.bring(git.wanted(repository, checkout)))
 
 

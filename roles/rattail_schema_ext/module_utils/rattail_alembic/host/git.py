@@ -2,8 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The app's source, through git's command line.
 
-Which commit is wanted, which is checked out, what is uncommitted, and the files of a commit
-that is not checked out. Nothing here writes to the checkout: not a file, not a ref, not its index.
+Which commit is wanted, which is checked out, what is uncommitted; and one file committed. Nothing else
+here writes to the checkout: not a file, not a ref, not its index.
 """
 
 from __future__ import annotations
@@ -11,11 +11,8 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
 import subprocess
-import tempfile
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple
 
 from ..problem import Refused, mask
@@ -66,7 +63,7 @@ class Wanted(NamedTuple):
         return self.commit != checkout.commit or bool(self.branch and self.branch != checkout.branch)
 
 
-def _git(*arguments: str, directory: str = "", ssh_command: str = "", stdin: bytes | None = None) -> bytes:
+def run(*arguments: str, directory: str = "", ssh_command: str = "", stdin: bytes | None = None) -> bytes:
     """Run git and return what it prints.
 
     :raises subprocess.CalledProcessError: with git's own words in ``stderr``.
@@ -98,7 +95,7 @@ def _git(*arguments: str, directory: str = "", ssh_command: str = "", stdin: byt
         ) from None
 
 
-def _words(error: subprocess.CalledProcessError) -> str:
+def words(error: subprocess.CalledProcessError) -> str:
     """What git said, in one line."""
     lines = [line.strip() for line in error.stderr.decode(errors="replace").splitlines() if line.strip()]
     # Over this one it is ssh that knows why, and it has spoken before.
@@ -132,12 +129,12 @@ def look_at(directory: str) -> Checkout:
             "Move it away, or point rattail_schema_ext_source_dir somewhere else.",
         )
     try:
-        status = _git("status", "--porcelain=v2", "--branch", "-z", "--untracked-files=no", directory=directory).decode(
+        status = run("status", "--porcelain=v2", "--branch", "-z", "--untracked-files=no", directory=directory).decode(
             errors="surrogateescape"
         )
     except subprocess.CalledProcessError as error:
-        words = _words(error)
-        if "dubious ownership" in words:
+        said = words(error)
+        if "dubious ownership" in said:
             raise Refused(
                 "source_owner",
                 f"The checkout {directory} belongs to another user, so git will not use it.",
@@ -145,7 +142,7 @@ def look_at(directory: str) -> Checkout:
             ) from None
         raise Refused(
             "source_broken",
-            f"git cannot read the checkout {directory}: {words}.",
+            f"git cannot read the checkout {directory}: {said}.",
             "Mend it, or move it away and run again: it will be cloned anew.",
         ) from None
     return _parse_status(directory, status)
@@ -178,7 +175,7 @@ def _parse_status(directory: str, status: str) -> Checkout:
 
 def tracked(directory: str, relative: str) -> frozenset[str]:
     """The names of the files below ``relative`` that git knows, relative to ``directory``."""
-    listing = _git("ls-files", "-z", "--", relative, directory=directory)
+    listing = run("ls-files", "-z", "--", relative, directory=directory)
     return frozenset(name for name in listing.decode(errors="surrogateescape").split("\0") if name)
 
 
@@ -195,13 +192,13 @@ def wanted(repository: Repository, checkout: Checkout) -> Wanted:
         return Wanted(version)
     names = ["HEAD"] if version == "HEAD" else [f"refs/heads/{version}", f"refs/tags/{version}"]
     try:
-        listing = _git(
+        listing = run(
             "ls-remote", "--symref", "--", repository.url, *names, *[f"{name}^{{}}" for name in names[1:]],
             ssh_command=repository.ssh_command(),
         ).decode(errors="replace")  # fmt: skip
     except subprocess.CalledProcessError as error:
-        raise _unreachable(repository, error) from None
-    commits, symbolic = _parse_remote(listing)
+        raise unreachable(repository, error) from None
+    commits, symbolic = parse_refs(listing)
     if version == "HEAD" and "HEAD" in commits:
         return Wanted(commits["HEAD"], symbolic.get("HEAD", "").replace("refs/heads/", "", 1), "HEAD")
     for name, branch in ((f"refs/heads/{version}", version), (f"refs/tags/{version}", "")):
@@ -209,18 +206,20 @@ def wanted(repository: Repository, checkout: Checkout) -> Wanted:
             return Wanted(commits.get(f"{name}^{{}}", commits[name]), branch, name)
     if _SHORT_COMMIT.fullmatch(version) or _FULL_COMMIT.fullmatch(version):
         return Wanted(version)
-    raise _unknown_version(repository)
+    raise unknown_version(repository)
 
 
-def _unreachable(repository: Repository, error: subprocess.CalledProcessError) -> Refused:
+def unreachable(repository: Repository, error: subprocess.CalledProcessError) -> Refused:
+    """The repository does not answer; ``error`` is git's."""
     return Refused(
         "source_unreachable",
-        f"The repository {mask(repository.url)} does not answer: {_words(error)}.",
+        f"The repository {mask(repository.url)} does not answer: {words(error)}.",
         "Check rattail_schema_ext_source_repo, the network, and for ssh rattail_schema_ext_source_key_file.",
     )
 
 
-def _parse_remote(listing: str) -> tuple[dict[str, str], dict[str, str]]:
+def parse_refs(listing: str) -> tuple[dict[str, str], dict[str, str]]:
+    """What ``ls-remote`` lists: full name of a ref → its commit, and name → the ref that it stands for."""
     commits, symbolic = {}, {}
     for line in listing.splitlines():
         value, _, name = line.partition("\t")
@@ -231,183 +230,13 @@ def _parse_remote(listing: str) -> tuple[dict[str, str], dict[str, str]]:
     return commits, symbolic
 
 
-def _unknown_version(repository: Repository) -> Refused:
+def unknown_version(repository: Repository) -> Refused:
+    """The repository answers, and has no such version."""
     return Refused(
         "source_version_unknown",
         f"The repository {mask(repository.url)} has no branch, tag or commit {repository.version!r}.",
         "Push it, or correct rattail_schema_ext_source_version.",
     )
-
-
-class Commits:
-    """Reads commits that need not be checked out, from a bare scratch repository of its own.
-
-    The scratch repository borrows the checkout's objects (git's *alternates*), so that only what is
-    new is fetched, and the checkout and its refs stay as they are. A context manager.
-    """
-
-    def __init__(self, repository: Repository, checkout: Checkout) -> None:
-        self._repository = repository
-        self._checkout = checkout
-        self._directory = ""
-
-    def __enter__(self) -> Commits:
-        self._directory = tempfile.mkdtemp(prefix="rattail_schema_ext_")
-        _git("init", "--quiet", "--bare", self._directory)
-        if self._checkout.commit:
-            objects = _git("rev-parse", "--git-path", "objects", directory=self._checkout.directory)
-            borrowed = Path(self._checkout.directory, objects.decode().strip()).resolve()
-            (Path(self._directory) / "objects" / "info" / "alternates").write_text(f"{borrowed}\n")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        shutil.rmtree(self._directory, ignore_errors=True)
-
-    def bring(self, target: Wanted) -> Wanted:
-        """Make ``target`` readable, and return it with its commit in full.
-
-        :raises Refused: where the repository cannot be read, or has no such commit.
-        """
-        if not self._has(target.commit):
-            try:
-                self._fetch(target)
-            except subprocess.CalledProcessError as error:
-                raise Refused(
-                    "source_unreachable",
-                    f"The repository {mask(self._repository.url)} cannot be fetched from: {_words(error)}.",
-                    "Check the network and the user's right to read it.",
-                ) from None
-        try:
-            full = _git("rev-parse", "--verify", "--quiet", f"{target.commit}^{{commit}}", directory=self._directory)
-        except subprocess.CalledProcessError:
-            raise _unknown_version(self._repository) from None
-        return Wanted(full.decode().strip(), target.branch, target.ref)
-
-    def _has(self, commit: str) -> bool:
-        try:
-            _git("cat-file", "-e", f"{commit}^{{commit}}", directory=self._directory)
-        except subprocess.CalledProcessError:
-            return False
-        return True
-
-    def _fetch(self, target: Wanted) -> None:
-        refs = [target.ref] if target.ref else ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]
-        # With nothing to borrow, and only files wanted, history would be fetched for nothing.
-        shallow = ["--depth=1"] if target.ref and not self._checkout.commit else []
-        _git(
-            "fetch", "--quiet", "--no-tags", *shallow, "--", self._repository.url, *refs,
-            directory=self._directory, ssh_command=self._repository.ssh_command(),
-        )  # fmt: skip
-
-    def files(self, commit: str, below: str = "") -> list[str]:
-        """The names of all files of ``commit`` below the directory ``below``, in git's order."""
-        listing = _git(
-            "ls-tree", "-r", "-z", "--name-only", commit, *(["--", below] if below else []),
-            directory=self._directory,
-        )  # fmt: skip
-        return [name for name in listing.decode(errors="surrogateescape").split("\0") if name]
-
-    def read(self, commit: str, names: list[str]) -> dict[str, bytes]:
-        """The contents of the files ``names`` at ``commit``."""
-        asked = "".join(f"{commit}:{name}\n" for name in names).encode(errors="surrogateescape")
-        answer = _git("cat-file", "--batch", directory=self._directory, stdin=asked)
-        contents, position = {}, 0
-        for name in names:
-            end = answer.index(b"\n", position)
-            size = int(answer[position:end].split()[-1])
-            contents[name] = answer[end + 1 : end + 1 + size]
-            position = end + 1 + size + 1
-        return contents
-
-    def changes(self, before: str, after: str, names: tuple[str, ...]) -> list[str]:
-        """Which of the files ``names`` differ between two commits."""
-        listing = _git("diff", "--name-only", "-z", before, after, "--", *names, directory=self._directory).decode(
-            errors="surrogateescape"
-        )
-        return [name for name in listing.split("\0") if name]
-
-    def moved_tags(self) -> list[str]:
-        """The tags of the checkout that are elsewhere in the repository now: git fetches those by force only.
-
-        :raises Refused: where the repository does not answer.
-        """
-        here = self._checkout
-        if not here.commit:
-            return []
-        ours = _git("for-each-ref", "--format=%(objectname)%09%(refname)", "refs/tags", directory=here.directory)
-        tags, _ = _parse_remote(ours.decode(errors="replace"))
-        if not tags:
-            return []
-        try:
-            theirs = _git(
-                "ls-remote", "--tags", "--refs", "--", self._repository.url,
-                ssh_command=self._repository.ssh_command(),
-            )  # fmt: skip
-        except subprocess.CalledProcessError as error:
-            raise _unreachable(self._repository, error) from None
-        now, _ = _parse_remote(theirs.decode(errors="replace"))
-        return sorted(name[len("refs/tags/") :] for name, commit in tags.items() if now.get(name, commit) != commit)
-
-    def refuse_unpushed(self, target: Wanted) -> None:
-        """Moving the branch would leave commits behind that exist nowhere else.
-
-        :raises Refused: where the checkout, or its branch of the name wanted, has commits that neither
-            the commit wanted nor any branch or tag fetched from the repository holds.
-        """
-        here = self._checkout
-        if not here.commit:
-            return
-        listing = _git(
-            "for-each-ref", "--format=%(objectname)", f"refs/heads/{target.branch}", directory=here.directory
-        )
-        for commit in dict.fromkeys([here.commit, *(listing.decode().split() if target.branch else [])]):
-            only_here = _git(
-                "rev-list", "--max-count=1", commit, "--not", "--remotes", "--tags", directory=here.directory
-            ).strip()
-            if not only_here:
-                continue
-            if _git("rev-list", "--max-count=1", commit, f"^{target.commit}", directory=self._directory).strip():
-                raise Refused(
-                    "source_unpushed",
-                    f"The checkout {here.directory} has commits that its repository does not ({commit[:12]}).",
-                    "Push them, or reset the checkout, then run again.",
-                )
-
-    def refuse_overwriting(self, target: Wanted) -> None:
-        """A checkout by ansible.builtin.git overwrites files that git does not know, ignored ones too.
-
-        :raises Refused: where the commit wanted has a file in whose place there is another one.
-        """
-        here = self._checkout
-        if not here.commit:
-            return
-        known = tracked(here.directory, ".")
-        for name in self.files(target.commit):
-            taken = "" if name in known else _taken(here.directory, name, known)
-            if taken and not (taken == name and self._is_the_same(target.commit, name)):
-                raise Refused(
-                    "source_in_the_way",
-                    f"The checkout {here.directory} has a file that git does not know, {taken}, "
-                    "where the version wanted brings one of its own.",
-                    "Move it away, then run again.",
-                )
-
-    def _is_the_same(self, commit: str, name: str) -> bool:
-        path = Path(self._checkout.directory, name)
-        return not path.is_symlink() and path.read_bytes() == self.read(commit, [name])[name]
-
-
-def _taken(directory: str, name: str, known: frozenset[str]) -> str:
-    """What git does not know in the place of ``name`` or of a directory above it; empty where it is free."""
-    parts = name.split("/")
-    for length in range(1, len(parts) + 1):
-        part = "/".join(parts[:length])
-        path = os.path.join(directory, part)
-        if os.path.lexists(path) and not os.path.isdir(path) and part not in known:
-            return part
-    return ""
 
 
 def refuse_uncommittable(directory: str, branch: str, path: str) -> None:
@@ -426,7 +255,7 @@ def refuse_uncommittable(directory: str, branch: str, path: str) -> None:
             "Commit it yourself, or leave rattail_schema_ext_revision_commit: false.",
         )
     try:
-        _git("var", "GIT_COMMITTER_IDENT", directory=directory)
+        run("var", "GIT_COMMITTER_IDENT", directory=directory)
     except subprocess.CalledProcessError:
         raise Refused(
             "commit_unknown_author",
@@ -434,7 +263,7 @@ def refuse_uncommittable(directory: str, branch: str, path: str) -> None:
             f"Tell it, as the user who owns the environment: git -C {directory} config user.name NAME, "
             "and user.email ADDRESS.",
         ) from None
-    if _git("diff", "--cached", "--name-only", directory=directory).strip():
+    if run("diff", "--cached", "--name-only", directory=directory).strip():
         raise Refused(
             "commit_staged",
             f"The checkout {directory} has changes in its index already.",
@@ -453,7 +282,7 @@ def refuse_uncommittable(directory: str, branch: str, path: str) -> None:
             f"git ignores what is in {place}, so a new file there cannot be committed.",
             f"Take it out of .gitignore (git -C {directory} check-ignore -v {path} says where it is).",
         )
-    if branch and branch != here.branch and _git("branch", "--list", branch, directory=directory).strip():
+    if branch and branch != here.branch and run("branch", "--list", branch, directory=directory).strip():
         raise Refused(
             "commit_branch",
             f"The checkout {directory} has a branch {branch}, and is not on it.",
@@ -463,12 +292,12 @@ def refuse_uncommittable(directory: str, branch: str, path: str) -> None:
 
 def is_committed(directory: str, path: str) -> bool:
     """Whether a file is in the checkout's commit as it lies there."""
-    return not _git("status", "--porcelain", "--ignored", "--", path, directory=directory).strip()
+    return not run("status", "--porcelain", "--ignored", "--", path, directory=directory).strip()
 
 
 def _says_yes(*arguments: str, directory: str) -> bool:
     try:
-        _git(*arguments, directory=directory)
+        run(*arguments, directory=directory)
     except subprocess.CalledProcessError:
         return False
     return True
@@ -485,9 +314,9 @@ def commit(directory: str, path: str, branch: str, message: str) -> tuple[str, s
     here = look_at(directory)
     try:
         if here.branch != branch:
-            _git("switch", "--quiet", "--create", branch, directory=directory)
-        _git("add", "--", path, directory=directory)
-        _git("commit", "--quiet", "--message", message, "--", path, directory=directory)
+            run("switch", "--quiet", "--create", branch, directory=directory)
+        run("add", "--", path, directory=directory)
+        run("commit", "--quiet", "--message", message, "--", path, directory=directory)
     except subprocess.CalledProcessError as error:
         _says_yes("reset", "--quiet", "--", path, directory=directory)
         back = [here.branch] if here.branch else ["--detach", here.commit]
@@ -495,7 +324,7 @@ def commit(directory: str, path: str, branch: str, message: str) -> tuple[str, s
             _says_yes("branch", "--quiet", "--delete", branch, directory=directory)
         raise Refused(
             "commit_failed",
-            f"{path} is written, but git did not commit it: {_words(error)}.",
+            f"{path} is written, but git did not commit it: {words(error)}.",
             "Mend what git says, then run again with the same message, or commit it by hand.",
         ) from None
-    return _git("rev-parse", "HEAD", directory=directory).decode().strip(), branch
+    return run("rev-parse", "HEAD", directory=directory).decode().strip(), branch

@@ -53,7 +53,7 @@ def look(request: Request, deeper: Deeper | None = None) -> Observation:
     with ExitStack() as stack:
         phases: tuple[Callable[[], None], ...] = (
             lambda: _look_at_environment(seen),
-            lambda: _look_at_source(seen, stack),
+            lambda: _look_at_source(seen, stack, more),
             lambda: _look_at_config(seen),
             lambda: look_at_locations(seen),
             lambda: look_at_revisions(seen, stack, more),
@@ -96,7 +96,7 @@ def _look_at_environment(seen: Observation) -> None:
     os.chdir(request.env_dir)
 
 
-def _look_at_source(seen: Observation, stack: ExitStack) -> None:
+def _look_at_source(seen: Observation, stack: ExitStack, deeper: Deeper) -> None:
     request = seen.request
     if not request.source_enabled:
         return
@@ -117,7 +117,7 @@ def _look_at_source(seen: Observation, stack: ExitStack) -> None:
         raise _uncommitted(request.source_dir, seen.checkout.modified)
     target = git.wanted(repository, seen.checkout)
     if target.differs_from(seen.checkout):
-        seen.commits = stack.enter_context(git.Commits(repository, seen.checkout))
+        seen.commits = stack.enter_context(deeper.commits(repository, seen.checkout))
         target = seen.commits.bring(target)
         seen.commits.refuse_unpushed(target)
         seen.commits.refuse_overwriting(target)

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from ..config import database_url
 from ..copies import backup, scratch
+from ..host.commits import Commits
 from ..migration import ask_app
 from ..postgres.contents import VERSION_RIGHTS, Contents, look_at
 from ..postgres.url import Target, parse_url
@@ -25,6 +26,7 @@ from .request import Request
 class _Deeper:
     """See :class:`observation.Deeper`."""
 
+    commits = Commits
     database_url = staticmethod(ask_app.database_url)
     version_table = staticmethod(ask_app.version_table)
     revisions = staticmethod(ask_app.revisions)

@@ -20,6 +20,7 @@ from ..revisions.plan import EMPTY, Plan
 from .request import Request
 
 if TYPE_CHECKING:
+    from ..host.commits import Commits
     from ..revisions.script import Facts
 
 
@@ -33,7 +34,7 @@ class Observation:
     alembic: str = ""
     checkout: git.Checkout = field(default_factory=lambda: git.Checkout(""))
     wanted: git.Wanted | None = None
-    commits: git.Commits | None = None
+    commits: Commits | None = None
     moved_tags: list[str] = field(default_factory=list)
     config_owner: str = ""
     options: dict[str, str] = field(default_factory=dict)
@@ -105,7 +106,9 @@ class Observation:
 
 
 class Deeper(Protocol):
-    """What the app alone can tell, and what is seen to only where a revision is pending."""
+    """What the app alone can tell, what a commit holds that is not checked out, and what pending revisions need."""
+
+    def commits(self, repository: git.Repository, checkout: git.Checkout) -> Commits: ...
 
     def database_url(self, config_file: str, core: Core) -> str: ...
 
