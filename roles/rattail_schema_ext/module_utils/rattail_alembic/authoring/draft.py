@@ -211,15 +211,28 @@ def _dependencies(seen: Observation, heads: Sequence[str], keys: Sequence[tuple[
     graph = seen.graph
     makers = _makers(seen) if keys else {}
     behind = graph.ancestors(heads)
-    core_heads = graph.heads_in(seen.request.base.version_location)
     needed: dict[str, str] = {}
     for table, target in keys:
-        maker = makers.get(target) or core_heads[0]
+        maker = makers.get(target) or _newest(seen, target)
         if maker not in behind:
-            needed.setdefault(maker, f"{table} has a foreign key to {target}, which revision {maker} makes.")
+            how = (
+                f"which revision {maker} makes"
+                if target in makers
+                else f"and no revision could be read that makes it: {maker} is the newest of its branch"
+            )
+            needed.setdefault(maker, f"{table} has a foreign key to {target}, {how}.")
     names = set(needed)
     implied = {name for name in names if any(name in graph.ancestors([other]) for other in names - {name})}
     return [Dependency(name, reason) for name, reason in needed.items() if name not in implied]
+
+
+def _newest(seen: Observation, table: str) -> str:
+    """The newest revision of the branch that a table belongs to by its name; core's, where it is no other's."""
+    assert seen.graph is not None
+    whose = owners.of_locations(seen)
+    core = seen.request.base.version_location
+    owner = next((spec for spec, prefixes in whose.items() if prefixes.owns("", table)), core)
+    return (seen.graph.heads_in(owner) or seen.graph.heads_in(core))[0]
 
 
 def _makers(seen: Observation) -> dict[str, str]:

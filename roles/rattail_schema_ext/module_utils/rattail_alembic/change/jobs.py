@@ -39,7 +39,7 @@ def upgrade(seen: Observation, lock: Lock, catalog: Catalog, *, record: bool = F
         own=owners.of_locations(seen)[standard(request.app)],
         lock_pid=lock.pid,
         catalog=catalog,
-        leaving=frozenset(name for name, facts in seen.facts.items() if facts.leaves),
+        leaving=frozenset(name for name, facts in seen.facts.items() if facts.leaves or facts.unread),
         compare=True,
         record=record,
     )

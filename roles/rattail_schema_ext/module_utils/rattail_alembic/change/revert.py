@@ -84,6 +84,7 @@ def _look_at_undone(seen: Observation, undone: tuple[Revision, ...]) -> None:
         facts = script.inspect(file, "downgrade")
         seen.facts[each.revision] = facts
         seen.warnings += script.leaving(each.revision, facts)
+    seen.warnings += script.not_read({each.revision: seen.facts[each.revision] for each in undone})
     needs = script.demands(seen.facts[each.revision] for each in undone)
     ensure_writable(seen, altered=needs.altered, referenced=needs.referenced, creates=needs.creates)
     ensure_backup(seen)
