@@ -147,6 +147,18 @@ def test_what_no_table_tells_of_is_warned_about(deployed: Server) -> None:
     assert f"do not show that all of {new} was applied" in warning
 
 
+def test_a_table_that_is_dropped_where_nobody_can_read_it_is_not_called_missing_for_sure(deployed: Server) -> None:
+    loop = 'for name in ("poser_product",):\n    op.drop_table(name)'
+    new = deployed.repository.add_revision("no products", upgrade=loop)
+    deployed.git("pull", "--quiet")
+    deployed.alembic("upgrade", "heads")
+    deployed.sql("delete from alembic_version")
+    refuse(deployed, ["heads"], "lacks tables", "poser_product", f"Where {new} drops them", "use alembic stamp")
+    # the remedy helps
+    deployed.alembic("stamp", "heads")
+    settled(deployed)
+
+
 def test_what_is_applied_or_unknown_is_refused(deployed: Server) -> None:
     refuse(deployed, [POSER_HEAD], f"has {POSER_HEAD}")
     deployed.sql("delete from alembic_version")

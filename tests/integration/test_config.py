@@ -42,7 +42,7 @@ def test_a_section_that_alembic_misreads_is_put_right(deployed: Server) -> None:
     begin = f"[alembic]\n{SCRIPT}version_locations = "
     for alembic, reason in (
         (f"{begin}{APP} {CORE}\npath_separator = os\n", "path_separator 'os' splits pkg:path at its colon"),
-        (f"{begin}{APP}:{CORE}\nversion_path_separator = :\n", "version_path_separator ':' splits pkg:path"),
+        (f"{begin}\n  {APP}\n  {CORE}\nversion_path_separator = :\n", "version_path_separator ':' splits pkg:path"),
         (f"{begin}{APP}, {CORE}\n", "path_separator is not set"),
         (f"{begin}{CORE} {APP}\npath_separator = space\n", f"{CORE} is not last"),
     ):
@@ -54,6 +54,15 @@ def test_a_section_that_alembic_misreads_is_put_right(deployed: Server) -> None:
         assert deployed.config.read_text().startswith(before)
     found = deployed.alembic("current")
     assert "warn" not in found.stderr.lower() and str(deployed.repository.head) in found.stdout, found.stderr
+
+
+def test_a_list_that_cannot_be_taken_apart_is_refused_with_the_lines_to_write(deployed: Server) -> None:
+    before = written(deployed, f"[alembic]\n{SCRIPT}version_locations = {APP}:{CORE}\npath_separator = os\n")
+    message = refused(deployed, "version_locations in [alembic] cannot be taken apart", "path_separator = os")
+    lines = f"version_locations = {APP} {CORE}", "path_separator = space"
+    assert all(line in message for line in lines)
+    deployed.config.write_text(before + "\n".join(["[alembic]", SCRIPT.strip(), *lines]) + "\n")
+    settled(deployed)
 
 
 def test_status_warns_of_a_section_that_alembic_misreads(deployed: Server) -> None:

@@ -102,6 +102,14 @@ LEAVING: dict[str, tuple[str, str, list[str]]] = {
 }
 
 
+HIDDEN = 'for word in ("create table poser_early ()", "commit"):\n    op.execute(word)\n'
+LEAVING["an error after a COMMIT that is not read"] = (
+    HIDDEN + 'op.execute("select 1 / 0")',
+    "COMMIT",
+    ["created table public.poser_early"],
+)
+
+
 @pytest.mark.parametrize("what", LEAVING)
 def test_after_leaving_its_transaction_it_says_what_was_committed_and_how_to_undo_it(
     deployed: Server, what: str
@@ -113,7 +121,8 @@ def test_after_leaving_its_transaction_it_says_what_was_committed_and_how_to_und
     bad = add(deployed, what, python)
     answer = upgrade(deployed)
     assert answer["failure"].startswith(f"Revision {bad} ("), answer["failure"]
-    assert [each for each in answer["warnings"] if bad in each and "its transaction" in each], answer["warnings"]
+    words = "could not be read as a whole" if HIDDEN in python else "its transaction"
+    assert [each for each in answer["warnings"] if bad in each and words in each], answer["warnings"]
     assert "Nothing was applied" not in answer["failure"]
     assert answer["retries"] == 0
     partial = answer["partial"]

@@ -31,3 +31,17 @@ def test_a_row_that_another_one_implies_is_pointed_out(deployed: Server) -> None
     refused = deployed.run_role()
     assert refused.rc != 0 and "a010a6c92761" in refused.message
     assert deployed.git("rev-parse", "HEAD") == before
+
+
+def test_a_revision_that_is_not_read_as_a_whole_is_named_once(deployed: Server) -> None:
+    assert deployed.repository
+    loop = 'for name in ("poser_crate", "poser_box"):\n    op.create_table(name, sa.Column("id", sa.Integer()))'
+    new = deployed.repository.add_revision("crates", upgrade=loop)
+    plain = deployed.repository.add_revision("note", upgrade_sql="create table poser_note (note text)")
+    for check in (True, False):
+        run = deployed.run_role(check=check)
+        assert run.rc == 0, run.output
+        [warning] = [each for each in run.result["warnings"] if "could not be read as a whole" in each]
+        assert warning.startswith(f"Revision {new} (") and "what it does there is seen when it runs" in warning
+        assert plain not in warning and "line " in warning
+    assert {"poser_crate", "poser_box", "poser_note"} <= set(deployed.database.tables())

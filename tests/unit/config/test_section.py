@@ -136,29 +136,68 @@ class TestWanted:
         ("text", "separator", "found"),
         [
             (f"{APP} {CORE}", "os", [APP, CORE]),
-            (f"{APP}:x.db:alembic/versions:{CORE}", "os", [APP, "x.db:alembic/versions", CORE]),
-            (f"/srv/a:%(here)s/b:{CORE}", ":", ["/srv/a", "%(here)s/b", CORE]),
+            (f"{APP}\n{CORE}", "os", [APP, CORE]),
+            (f"/srv/a {APP}\n%(here)s/b", ":", ["/srv/a", APP, "%(here)s/b"]),
+            ("/srv/a:%(here)s/b", ":", ["/srv/a", "%(here)s/b"]),
             ("/srv/my app/v:/srv/b", "os", ["/srv/my app/v", "/srv/b"]),
-            ("/srv/my app/v\n/srv/b:/srv/c", "os", ["/srv/my app/v", "/srv/b", "/srv/c"]),
             ("poser:versions", "os", ["poser:versions"]),
             (f"{APP};{CORE}", ";", [APP, CORE]),
             (f"{APP}, {CORE},x:y", "", [APP, CORE, "x:y"]),
-            (f"{APP}, {CORE}", "space", [APP, CORE]),
+            (f"{APP} {CORE}", "comma", [APP, CORE]),
             (f"{APP}\n{CORE}", "space", [APP, CORE]),
             (f"{APP} {CORE}", "newline", [APP, CORE]),
-            (f"{APP}, {APP}", "newline", [APP, APP]),
-            (f"{APP},{CORE}", "newline", [APP, CORE]),
-            (f"x:y {APP},{CORE}", "space", ["x:y", APP, CORE]),
-            ("/srv/a,b x:y", "space", ["/srv/a,b", "x:y"]),
-            (f"{APP}, x:y", "os", [APP, "x:y"]),
+            ("/srv/a,b x:y more/v", "space", ["/srv/a,b", "x:y", "more/v"]),
             ("/srv/my app/v\nx:y", "newline", ["/srv/my app/v", "x:y"]),
+            *[("", separator, []) for separator in ("", *sections.SEPARATORS)],
         ],
     )
-    def test_locations_are_found_whatever_the_separator(self, text: str, separator: str, found: list[str]) -> None:
-        assert sections.meant(text, separator, {APP, CORE}) == found
+    def test_locations_are_found_as_written_or_else_by_spaces(
+        self, text: str, separator: str, found: list[str]
+    ) -> None:
+        assert sections.locations_in(text, separator) == found
+
+    @pytest.mark.parametrize(
+        ("text", "separator"),
+        [
+            (f"{APP}:{CORE}", "os"),
+            (f"{APP}:{CORE}", ":"),
+            (f"{APP}:{CORE}", "space"),
+            (f"{APP}:{CORE}", ""),
+            (f"/srv/a:{CORE}", "os"),
+            ("migrations:more/versions:again", ":"),
+            ("/srv/my app/v\n/srv/b:/srv/c", "os"),
+            ("/srv/my app/v /srv/b", "os"),
+            (f"{APP} more/versions", ":"),
+            (f"{APP}, {CORE}", "space"),
+            (f"{APP}, {CORE}", "os"),
+            (f"{APP},{CORE}", "newline"),
+            (f"{APP},\n{CORE}", "newline"),
+            (f"{APP} ,{CORE}", "space"),
+            (f"{APP} x:y;{CORE}", ";"),
+        ],
+    )
+    def test_a_list_that_cannot_be_taken_apart_is_refused_with_the_lines_to_write(
+        self, text: str, separator: str
+    ) -> None:
+        options = {"version_locations": text, **({"path_separator": separator} if separator else {})}
+        with pytest.raises(Refused) as caught:
+            wanted_for(Section(True, options), integration_locations=[COREPOS])
+        problem = caught.value.problem
+        assert problem.code == "locations_unclear" and repr(text) in problem.cause
+        assert (f"path_separator = {separator}." if separator else "no path_separator") in problem.cause
+        written = {"version_locations": f"{APP} {COREPOS} {CORE}", "path_separator": "space"}
+        for name, value in written.items():
+            assert f"{name} = {value}" in problem.remedy
+        result = wanted_for(Section(True, {**options, **written}), integration_locations=[COREPOS])
+        assert list(result.version_locations) == [APP, COREPOS, CORE]
+
+    def test_the_line_to_write_has_the_older_name_for_an_older_alembic(self) -> None:
+        section = Section(True, {"version_locations": f"{APP}:{CORE}", "version_path_separator": "os"})
+        with pytest.raises(Refused, match="version_path_separator = space"):
+            wanted_for(section, alembic_version=OLD)
 
     def test_a_location_with_a_space_asks_for_newline(self) -> None:
-        section = Section(True, {"version_locations": f"/srv/my app/v:{CORE}", "path_separator": "os"})
+        section = Section(True, {"version_locations": "/srv/my app/v:/srv/b", "path_separator": "os"})
         assert wanted_for(section, app_location="/srv/my app/v").separator == "newline"
         with pytest.raises(Refused, match="has a space in it"):
             wanted_for(section, app_location="/srv/my app/v", alembic_version=(1, 13, 2))

@@ -52,10 +52,8 @@ def upgrade_order(scripts: ScriptDirectory, rows: Iterable[str]) -> list[str]:
 def assert_same_graph(graph: Graph, scripts: ScriptDirectory) -> None:
     assert list(graph.revisions) == [script.revision for script in scripts._load_revisions()]
     assert graph.heads == tuple(scripts.get_heads())
-    assert graph.bases == tuple(scripts.get_bases())
     for name, revision in graph.revisions.items():
         script = scripts.get_revision(name)
-        assert graph.labels(name) == script.branch_labels
         assert graph.ancestors([name]) == {r.revision for r in scripts.iterate_revisions(name, "base")}
         assert revision.message == script.doc
         assert Path(revision.path).samefile(script.path)

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 from alembic.script import ScriptDirectory
-from alembic.script.revision import Revision as AlembicRevision
-from alembic.script.revision import RevisionError, RevisionMap
+from alembic.script.revision import RevisionError
 from alembic.util import CommandError
 from ansible.module_utils.rattail_alembic.problem import Refused
 from ansible.module_utils.rattail_alembic.revisions import graph as graph_module
@@ -346,7 +345,7 @@ def test_a_path_that_comes_again_is_read_once() -> None:
 
 def test_no_revisions_at_all() -> None:
     empty = Graph([])
-    assert (empty.heads, empty.bases, empty.ordered([]), empty.pending(["a1"])) == ((), (), [], frozenset())
+    assert (empty.heads, empty.ordered([]), empty.pending(["a1"])) == ((), [], frozenset())
     assert empty.unknown(["a1"]) == ("a1",)
 
 
@@ -379,31 +378,6 @@ def test_rows_that_imply_each_other_are_refused_as_by_alembic(tmp_path: Path) ->
     assert caught.value.problem.code == "rows_overlap"
     with pytest.raises(CommandError, match="overlaps"):
         upgrade_order(script_directory(tmp_path, [tmp_path]), ["a1", "b2"])
-
-
-@pytest.mark.parametrize(
-    ("rows", "bearers"),
-    [
-        ([("a", "", "", ""), ("b", "a", "", "x"), ("c", "b", "", "")], "abc"),
-        ([("a", "", "", ""), ("b", "a", "", "x"), ("c", "a", "", "")], "b"),
-        ([("a", "", "", ""), ("b", "a", "", ""), ("c", "b", "", "x"), ("d", "", "a", ""), ("e", "", "a", "")], "bc"),
-        ([("a", "", "", ""), ("b", "a", "", "x"), ("c", "b", "", ""), ("d", "b", "", "")], "bcd"),
-        ([("a", "", "", ""), ("b", "", "", ""), ("c", "a b", "", ""), ("d", "c", "", "x")], "d"),
-        ([("a", "", "", ""), ("b", "", "", "x"), ("c", "a b", "", "")], "bc"),
-    ],
-)
-def test_labels_go_as_far_as_in_alembic(rows: list[tuple[str, str, str, str]], bearers: str) -> None:
-    """Up to every descendant; down only a branch that is one line to its tip, to where it forks or merges."""
-    found = graph(*rows)
-    alembic = RevisionMap(
-        lambda: [
-            AlembicRevision(name, tuple(down.split()), tuple(depends.split()), tuple(labels.split()))
-            for name, down, depends, labels in rows
-        ]
-    )
-    for name in found.revisions:
-        assert found.labels(name) == ({"x"} if name in bearers else set())
-        assert found.labels(name) == alembic.get_revision(name).branch_labels  # type: ignore[union-attr]
 
 
 def test_heads_and_current_of_one_location() -> None:
@@ -504,7 +478,7 @@ def test_alembic_is_not_imported_unless_asked_for_the_order() -> None:
         "import sys, ansible.module_utils as m; m.__path__.append(sys.argv[1])\n"
         "from ansible.module_utils.rattail_alembic.revisions.graph import Graph, Revision\n"
         "g = Graph([Revision('a1', (), ('x',), (), '', 'a1.py', 'v')])\n"
-        "assert g.heads and g.labels('a1') and g.pending([]) and g.current_in('v', ['a1'])\n"
+        "assert g.heads and g.pending([]) and g.current_in('v', ['a1'])\n"
         "assert not {'alembic', 'sqlalchemy'} & set(sys.modules)\n"
         "assert g.ordered([]) and 'alembic' in sys.modules\n"
     )

@@ -200,15 +200,27 @@ def _dependencies(ready: Ready, heads: Sequence[str], keys: Sequence[tuple[str, 
     graph = ready.graph
     makers = _makers(ready) if keys else {}
     behind = graph.ancestors(heads)
-    core_heads = graph.heads_in(ready.request.base.version_location)
     needed: dict[str, str] = {}
     for table, target in keys:
-        maker = makers.get(target) or core_heads[0]
+        maker = makers.get(target) or _newest(ready, target)
         if maker not in behind:
-            needed.setdefault(maker, f"{table} has a foreign key to {target}, which revision {maker} makes.")
+            how = (
+                f"which revision {maker} makes"
+                if target in makers
+                else f"and no revision could be read that makes it: {maker} is the newest of its branch"
+            )
+            needed.setdefault(maker, f"{table} has a foreign key to {target}, {how}.")
     names = set(needed)
     implied = {name for name in names if any(name in graph.ancestors([other]) for other in names - {name})}
     return [Dependency(name, reason) for name, reason in needed.items() if name not in implied]
+
+
+def _newest(ready: Ready, table: str) -> str:
+    """The newest revision of the branch that a table belongs to by its name; core's, where it is no other's."""
+    whose = owners.of_locations(ready)
+    core = ready.request.base.version_location
+    owner = next((spec for spec, prefixes in whose.items() if prefixes.owns("", table)), core)
+    return (ready.graph.heads_in(owner) or ready.graph.heads_in(core))[0]
 
 
 def _makers(ready: Ready) -> dict[str, str]:

@@ -139,10 +139,15 @@ def _refuse_without_evidence(ready: Ready, rows: Sequence[str], tables: frozense
             )
     missing = sorted(expected - tables)
     if missing:
+        unread = [each.revision for each in stamped if facts[each.revision].unread]
+        # What it may drop there is not known.
+        more = (
+            f" Where {_some(unread)} drops them in lines that could not be read, use alembic stamp." if unread else ""
+        )
         raise Refused(
             "baseline_table_missing",
             f"The database lacks tables that are there after {', '.join(rows)}: {_some(missing)}.",
-            "Name earlier revisions, those that were really applied.",
+            f"Name earlier revisions, those that were really applied.{more}",
         )
     for revision in graph.ordered(()):
         later = sorted((facts[revision.revision].created - expected) & tables)

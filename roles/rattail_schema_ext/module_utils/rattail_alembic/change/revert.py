@@ -103,6 +103,7 @@ def _look_at_undone(ready: Ready, undo: Undo, answer: Answer) -> Ready:
         file = RevisionFile(each.path, each.location, ready.texts.get(each.path, ""))
         facts[each.revision] = script.inspect(file, "downgrade")
         answer.warn(*script.leaving(each.revision, facts[each.revision]))
+    answer.warn(*script.not_read(facts))
     ready = replace(to_write(ready), facts=facts)
     needs = script.demands(facts.values())
     judged = judge_writable(

@@ -29,21 +29,12 @@ _HAS_NEWLINE = (1, 13, 3)
 _HAS_PATH_SEPARATOR = (1, 16)
 
 # What Alembic looks up in its section, and so also finds in [DEFAULT].
-_READ_BY_ALEMBIC = (
-    "script_location",
-    "version_locations",
-    "path_separator",
-    "version_path_separator",
-    "prepend_sys_path",
-    "recursive_version_locations",
-    "sourceless",
-    "file_template",
-    "timezone",
-    "truncate_slug_length",
-    "output_encoding",
-    "revision_environment",
-)
 _MANAGED = ("script_location", "version_locations", "path_separator", "version_path_separator")
+_READ_BY_ALEMBIC = (
+    *_MANAGED,
+    *("prepend_sys_path", "recursive_version_locations", "sourceless", "file_template", "timezone"),
+    *("truncate_slug_length", "output_encoding", "revision_environment"),
+)
 
 
 class Section(NamedTuple):
@@ -196,21 +187,30 @@ def wanted(
 
     Locations are given as Alembic sees them (``pkg:path`` or a path).
 
-    :raises Refused: where a location with a space in it meets an Alembic that knows no ``newline``.
+    :raises Refused: where the list of locations cannot be taken apart, or a location with a space in it meets an
+        Alembic that knows no ``newline``.
     """
     options = section.options
     ahead = list(dict.fromkeys(_escaped(spec) for spec in (app_location, *integration_locations)))
     last = core.version_location
     known = {key(spec): spec for spec in (*ahead, last)}
     ahead = [spec for spec in ahead if key(spec) != key(last)]
-    text = options.get("version_locations", "")
-    found = meant(text, _separator_read(options, alembic_version)[1], set(known))
-    found = [known.get(key(spec), spec) for spec in found]
+    name = "path_separator" if alembic_version >= _HAS_PATH_SEPARATOR else "version_path_separator"
+    text, (said, value) = options.get("version_locations", ""), _separator_read(options, alembic_version)
+    try:
+        written = locations_in(text, value)
+    except ValueError:
+        raise Refused(
+            "locations_unclear",
+            f"version_locations in [{NAME}] cannot be taken apart into locations: it is {text!r}, "
+            f"with {f'{said} = {value}' if said else 'no path_separator'}.",
+            f"Write these two lines in [{NAME}]: version_locations = {' '.join([*ahead, last])} (and, before the last, "
+            f"any other location that you need, with spaces between) and {name} = space.",
+        ) from None
+    found = [known.get(key(spec), spec) for spec in written]
     reasons = disorder(found, ahead, last)
     locations = arranged(found, ahead, last) if reasons else found
-
-    name = "path_separator" if alembic_version >= _HAS_PATH_SEPARATOR else "version_path_separator"
-    separator = _separator_for(options, name, locations, set(known), alembic_version)
+    separator = _separator_for(options, name, locations, written, alembic_version)
     script = _escaped(script_location) if script_location else options.get("script_location") or core.script_location
     if "\n" in script.strip():
         raise Refused(
@@ -236,8 +236,9 @@ def wanted(
 
 
 def _separator_for(
-    options: Mapping[str, str], name: str, locations: list[str], known: set[str], alembic_version: tuple[int, ...]
+    options: Mapping[str, str], name: str, locations: list[str], written: list[str], alembic_version: tuple[int, ...]
 ) -> str:
+    """What is to separate the locations: ``newline`` where it must or already does, else ``space``."""
     spaced = [spec for spec in locations if re.search(r"\s", spec)]
     # At the start of a line these would make it a comment.
     one_line = any(spec.startswith(("#", ";")) for spec in locations)
@@ -249,11 +250,11 @@ def _separator_for(
         )
     if spaced or one_line:
         return "newline" if spaced else "space"
-    text = options.get("version_locations", "")
+    lines = split(options.get("version_locations", ""), "newline")
     for value in (options.get(each) for each in (name, _other(name))):
         if value == "space":
             return value
-        if value == "newline" and alembic_version >= _HAS_NEWLINE and meant(text, value, known) == split(text, value):
+        if value == "newline" and alembic_version >= _HAS_NEWLINE and lines == written:
             return value
     return "space"
 
@@ -270,9 +271,7 @@ def _differences(options: Mapping[str, str], result: Wanted, rearranged: bool) -
                 reasons.append(f"{name} is not written with the separator {result.separator!r}")
         elif now is None:
             reasons.append(f"{name} is not set")
-        elif name == "script_location":
-            reasons.append(f"{name} is {now!r}, not {new!r}")
-        elif SEPARATORS.get(now) == ":":
+        elif name != "script_location" and SEPARATORS.get(now) == ":":
             reasons.append(f"{name} {now!r} splits pkg:path at its colon")
         else:
             reasons.append(f"{name} is {now!r}, not {new!r}")
@@ -321,38 +320,28 @@ def split(text: str, separator: str) -> list[str]:
     return [piece for piece in text.split(" ") if piece]
 
 
-def meant(text: str, separator: str, known: set[str]) -> list[str]:
-    """The locations that whoever wrote ``text`` meant, also where the separator does not say so."""
-    if separator not in SEPARATORS:
-        return _words(text)
-    pieces = [piece.strip() for line in text.split("\n") for piece in line.split(SEPARATORS[separator])]
-    pieces = [piece for piece in pieces if piece]
-    if separator == "space":
-        pieces = [word.strip(",") for word in text.split()]
-    elif SEPARATORS[separator] == ":" and not all(piece.startswith(("/", "%(")) for piece in pieces):
-        return _words(text) if len(_words(text)) > 1 else _paired(pieces)
-    result = []
-    for piece in pieces:
-        words = _words(piece)
-        result += words if any(key(word) in known for word in words) else [piece]
-    return [piece for piece in result if piece]
+def locations_in(text: str, separator: str) -> list[str]:
+    """The locations in ``text``: as the separator has them or, where that gives none, each word for one.
+
+    :param separator: as it stands in the section; one that Alembic does not know, or none, is any space or comma.
+    :raises ValueError: where neither gives locations.
+    """
+    glue = SEPARATORS.get(separator)
+    if glue:
+        pieces = [piece.strip() for piece in text.split(glue) if piece.strip()]
+        if not any(_SECOND.search(piece) or (glue == ":" and not re.match(_ROOT, piece)) for piece in pieces):
+            return pieces
+    words = text.split() if glue else re.split(r"[\s,]+", text.strip(", \n"))
+    if any(_SECOND.search(word) or (glue and not _BEGINNING.match(word)) for word in words):
+        raise ValueError(text)
+    return [word for word in words if word]
 
 
-def _words(text: str) -> list[str]:
-    return [word for word in re.split(r"[\s,]+", text) if word]
-
-
-def _paired(pieces: list[str]) -> list[str]:
-    """``pkg:path`` locations put together again that were joined, and so split, with colons."""
-    result: list[str] = []
-    path = r"[^/%]" if len(pieces) == 2 else r"[^/%]*/"
-    for piece in pieces:
-        package = result[-1] if result else ""
-        if re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*", package) and re.match(path, piece):
-            result[-1] = f"{package}:{piece}"
-        else:
-            result.append(piece)
-    return result
+# A path that is whole, a package before its colon; how a location surely begins, and what shows that a second one does.
+_ROOT = r"(?:/|%\()"
+_PACKAGE = r"[A-Za-z_][\w.]*:"
+_BEGINNING = re.compile(f"{_ROOT}[^:]*$|{_PACKAGE}")
+_SECOND = re.compile(rf"\n|\s(?:{_ROOT}|{_PACKAGE})|^,|,$|^(?!{_ROOT})[^:]*:[^:]*:")
 
 
 def disorder(found: list[str], ahead: list[str], last: str) -> list[str]:

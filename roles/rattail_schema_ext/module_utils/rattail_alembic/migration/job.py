@@ -40,8 +40,8 @@ class Job:
     ``prefixes`` tells, for each revision that is not free to do what it likes, whose a name is. ``rehearsal``
     is empty, ``transaction`` or ``clone``. ``lock_pid`` is the server process that holds the lock, 0 where
     none is needed. ``catalog`` is what another session saw before anything began, and ``leaving`` are the
-    revisions that are known to leave their transaction. ``only`` names what was planned: nothing is done where Alembic
-    comes to something else.
+    revisions that leave their transaction, or may do so where they could not be read. ``only`` names what was planned:
+    nothing is done where Alembic comes to something else.
     ``directories`` are version locations to take in place of the config file's, and ``compare`` is whether models
     and database are held against each other in the end. ``record`` is whether the SQL of each revision is told, as it
     always is in a rehearsal.

@@ -59,6 +59,8 @@ def _look_at_pending(seen: Observation) -> None:
             facts = script.inspect(RevisionFile(revision.path, revision.location, text))
             seen.facts[revision.revision] = facts
             seen.warnings += script.leaving(revision.revision, facts)
+    own = {each.revision for each in seen.plan.pending if each.location != request.base.version_location}
+    seen.warnings += script.not_read({name: facts for name, facts in seen.facts.items() if name in own})
     _warn_of_order(seen)
     needs = script.demands(seen.facts[each.revision] for each in seen.plan.pending if each.revision in seen.facts)
     seen.warnings += judge_writable(request, seen.contents, altered=needs.altered, referenced=needs.referenced)

@@ -44,9 +44,7 @@ class Graph:
                 f"The revisions {', '.join(sorted(r.revision for r in cycle))} need each other.",
                 f"Correct down_revision or depends_on in {' or '.join(sorted(r.path for r in cycle))}.",
             ) from error
-        self.bases = tuple(name for name, down in self._down.items() if not down)
         self.heads = self._newest(self.revisions)
-        self._labels = self._propagated_labels()
 
     @classmethod
     def from_files(cls, files: Iterable[RevisionFile]) -> Graph:
@@ -58,10 +56,6 @@ class Graph:
         for file in files:
             by_path.setdefault(file.path, file)
         return cls(read_revision(file) for file in by_path.values())
-
-    def labels(self, revision: str) -> frozenset[str]:
-        """The branch labels that ``revision`` bears, its own and those that reach it along its branch."""
-        return frozenset(self._labels[revision])
 
     def resolve(self, name: str) -> str:
         """The revision that ``name`` means in ``depends_on``.
@@ -174,38 +168,14 @@ class Graph:
         older = _reach((down for name in chosen for down in self._down[name]), self._down)
         return tuple(name for name in self.revisions if name in chosen and name not in older)
 
-    def _propagated_labels(self) -> dict[str, set[str]]:
-        """RevisionMap._add_branches: a label goes to all descendants and, where the branch is one
-        line from its declaration to its tip, on down that line to where it forks or merges."""
-        labels = {name: set(revision.branch_labels) for name, revision in self.revisions.items()}
-        children: dict[str, list[str]] = {name: [] for name in self.revisions}
-        dependents: dict[str, set[str]] = {name: set() for name in self.revisions}
-        for name, needs in self._needs.items():
-            for need in needs:
-                dependents[need].add(name)
-            for down in self._down[name]:
-                children[down].append(name)
-        for name, revision in self.revisions.items():
-            if not revision.branch_labels:
-                continue
-            *_, node = descendants = _reach([name], children)
-            for descendant in descendants:
-                labels[descendant] |= labels[name]
-            while len(dependents[node]) < 2 and len(self._down[node]) < 2:
-                labels[node] |= labels[name]
-                if not self._down[node]:
-                    break
-                node = self._down[node][0]
-        return labels
 
-
-def _reach(start: Iterable[str], edges: Mapping[str, Iterable[str]]) -> dict[str, None]:
-    """Everything that ``edges`` lead to from ``start``, itself included, in the order of the visits."""
-    seen: dict[str, None] = {}
+def _reach(start: Iterable[str], edges: Mapping[str, Iterable[str]]) -> set[str]:
+    """Everything that ``edges`` lead to from ``start``, itself included."""
+    seen: set[str] = set()
     todo = list(start)
     while todo:
         name = todo.pop()
         if name not in seen:
-            seen[name] = None
+            seen.add(name)
             todo.extend(edges[name])
     return seen
