@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,10 @@ from support.server import HOST, Server, poser_template
 
 HERE = Path(__file__).resolve().parent
 COREPOS = "rattail_corepos"
+# the role's modules that are measured by themselves
+LOOK, UPGRADE = "rattail_alembic_info", "rattail_alembic_upgrade"
+HOSTS = 20
+MORE_REVISIONS = 2700
 # so that Ansible leaves the module, with everything in it that it sends, in its temporary directory
 _KEEP = {"ANSIBLE_KEEP_REMOTE_FILES": "1", "ANSIBLE_PIPELINING": "0"}
 
@@ -37,18 +41,20 @@ class Row:
 class Rows:
     """Sets up, below ``root``, what each row needs; every method named in ``NAMES`` gives one."""
 
-    NAMES = ("upgrade", "policy", "look", "module", "role", "role_pip")
+    NAMES = (
+        "upgrade", "policy", "look", "module", "role", "role_pip", "role_ping", "hosts_pip", "hosts_ping", "revisions",
+    )  # fmt: skip
 
     def __init__(self, postgres: Postgres, root: Path) -> None:
         self._postgres = postgres
         self._root = root
-        self._current: Server | None = None
+        self._current: list[Server] = []
 
     def upgrade(self) -> Row:
         """From an empty database."""
         server = self._server("empty", "template0")
         prepare = self._anew(server.database, "template0")
-        module = self._payload(server, "rattail_alembic_upgrade")
+        module = self._payload(server, UPGRADE)
         heads = _at(server)
         return Row(
             "upgrade of an empty database / alembic upgrade heads",
@@ -63,9 +69,9 @@ class Rows:
         server = self._server("policy", template)
         server.vars["rattail_schema_ext_integrations"] = [COREPOS]
         prepare = self._anew(server.database, template)
-        guarded = self._payload(server, "rattail_alembic_upgrade")
+        guarded = self._payload(server, UPGRADE)
         prepare()
-        free = self._payload(server, "rattail_alembic_upgrade", {"rattail_schema_ext_policy": "off"})
+        free = self._payload(server, UPGRADE, {"rattail_schema_ext_policy": "off"})
         heads = _at(server)
         return Row(
             f"upgrade by the 18 revisions of {COREPOS}, policy enforce / off",
@@ -76,18 +82,18 @@ class Rows:
 
     def look(self) -> Row:
         """Nothing to do, by the module."""
-        server = self._with_nothing_to_do()
+        [server] = self._with_nothing_to_do()
         return Row(
             "nothing to do: the module / alembic upgrade heads",
-            Side(self._payload(server, "rattail_alembic_info"), server.root, check=_nothing_to_do),
+            Side(self._payload(server, LOOK), server.root, check=_nothing_to_do),
             Side(_alembic(server), server.env_dir),
             0.20,
         )
 
     def module(self) -> Row:
         """Nothing to do, by the module, and by one that does nothing."""
-        server = self._with_nothing_to_do()
-        ours = self._payload(server, "rattail_alembic_info")
+        [server] = self._with_nothing_to_do()
+        ours = self._payload(server, LOOK)
         server.module("connect", {"url": server.database.url}, env={**_KEEP, "ANSIBLE_LIBRARY": str(HERE / "library")})
         return Row(
             "nothing to do: the module / a module that only connects",
@@ -98,36 +104,67 @@ class Rows:
 
     def role(self) -> Row:
         """Nothing to do, by the role."""
-        return self._role("nothing to do: the role / a playbook by hand", 0.25, install_always=True)
+        servers = self._with_nothing_to_do()
+        other = _by_hand(servers, install_always=True)
+        return Row("nothing to do: the role / a playbook by hand", _role(servers), other, 0.25)
 
     def role_pip(self) -> Row:
         """The same against a playbook that is cleverer."""
-        return self._role("nothing to do: the role / the same, pip only when needed", 0.50, install_always=False)
+        return self._role_pip("nothing to do: the role / the same, pip only when needed", 0.50, hosts=1)
 
-    def _role(self, name: str, goal: float, *, install_always: bool) -> Row:
-        server = self._with_nothing_to_do()
-        inventory = server.root / "bench.json"
-        inventory.write_text(json.dumps(_inventory(server, {"install_always": install_always})))
-        scratch = server.root / "ansible"
-        env = {"ANSIBLE_HOME": str(scratch / "home"), "ANSIBLE_REMOTE_TMP": str(scratch / "remote"),
-               "ANSIBLE_NOCOLOR": "1"}  # fmt: skip
+    def role_ping(self) -> Row:
+        """The same against the least that a play can do."""
+        return self._role_ping("nothing to do: the role / a play that only pings", 1.45, hosts=1)
 
-        def play(playbook: Path, check: Callable[[str], None]) -> Side:
-            return Side([str(BIN / "ansible-playbook"), "-i", str(inventory), str(playbook)], ROOT, env, check=check)
+    def hosts_pip(self) -> Row:
+        """Many hosts, against the cleverer playbook."""
+        return self._role_pip(f"the same on {HOSTS} hosts: the role / by hand, pip only when needed", 0.20, hosts=HOSTS)
 
-        return Row(name, play(ROOT / "site.yml", _nothing_changed), play(HERE / "by_hand.yml", anything), goal)
+    def hosts_ping(self) -> Row:
+        """Many hosts, against the least that a play can do."""
+        return self._role_ping(f"the same on {HOSTS} hosts: the role / a play that only pings", 1.75, hosts=HOSTS)
 
-    def _with_nothing_to_do(self) -> Server:
-        if self._current is None:
-            self._current = self._server("current", poser_template(self._postgres, self._root))
-        return self._current
+    def revisions(self) -> Row:
+        """Nothing to do with many revisions, which the role has applied, and with few."""
+        many = self._server("many", poser_template(self._postgres, self._root), MORE_REVISIONS)
+        run = many.run_role({"rattail_schema_ext_policy": "off"})
+        if run.rc:
+            raise Failed(run.output)
+        ours, other = _role([many]), _role(self._with_nothing_to_do())
+        return Row(f"nothing to do: the role with {MORE_REVISIONS} more revisions / without", ours, other, 1.30)
 
-    def _server(self, name: str, template: str) -> Server:
-        """A server with the app deployed, and a database that is a copy of ``template``."""
+    def _role_pip(self, name: str, goal: float, hosts: int) -> Row:
+        servers = self._with_nothing_to_do(hosts)
+        return Row(name, _role(servers), _by_hand(servers, install_always=False), goal)
+
+    def _role_ping(self, name: str, goal: float, hosts: int) -> Row:
+        servers = self._with_nothing_to_do(hosts)
+        return Row(name, _role(servers), _play(servers, HERE / "ping.yml", _nothing_changed(servers)), goal)
+
+    def _with_nothing_to_do(self, hosts: int = 1) -> list[Server]:
+        """Servers with an environment and a checkout each, and one database."""
+        if not self._current:
+            self._current.append(self._server("current", poser_template(self._postgres, self._root)))
+        first = self._current[0]
+        for number in range(len(self._current), hosts):
+            self._current.append(self._deployed(f"current{number}", first.database, first.repository))
+        return self._current[:hosts]
+
+    def _server(self, name: str, template: str, more_revisions: int = 0) -> Server:
+        """A server with the app deployed, and a database that is a copy of ``template``.
+
+        ``more_revisions``, which do nothing, follow the app's own.
+        """
+        repository = Repository.of_poser(self._root / f"{name}.git")
+        last = repository.head
+        for number in range(more_revisions):
+            last = repository.add_revision(f"number {number}", down_revision=last, commit=number + 1 == more_revisions)
+        return self._deployed(name, self._postgres.create(template), repository)
+
+    def _deployed(self, name: str, database: Database, repository: Repository) -> Server:
         root = self._root / name
         root.mkdir()
-        database = self._postgres.create(template)
-        server = Server.make(root, database, repository=Repository.of_poser(root / "poser.git"))
+        server = Server.make(root, database, repository=repository)
         server.deploy()
         return server
 
@@ -155,9 +192,25 @@ def _alembic(server: Server) -> list[str]:
     return [str(server.env_dir / "bin" / "alembic"), "-c", str(server.config), "upgrade", "heads"]
 
 
-def _inventory(server: Server, extra: Mapping[str, Any]) -> dict[str, Any]:
+def _role(servers: Sequence[Server]) -> Side:
+    return _play(servers, ROOT / "site.yml", _nothing_changed(servers))
+
+
+def _by_hand(servers: Sequence[Server], *, install_always: bool) -> Side:
+    # what it does is called a change whether there was one or not
+    return _play(servers, HERE / "by_hand.yml", anything, install_always=install_always)
+
+
+def _play(servers: Sequence[Server], playbook: Path, check: Callable[[str], None], **extra: Any) -> Side:
+    """A playbook, with the variables ``extra`` as well, run on the servers at once."""
     bare = {"ansible_connection": "local", "ansible_python_interpreter": str(Path(sys.executable).resolve())}
-    return {"rattail": {"hosts": {HOST: {**bare, **server.vars, **extra}}}}
+    hosts = {f"{HOST}{number}": {**bare, **server.vars, **extra} for number, server in enumerate(servers)}
+    root = servers[0].root
+    inventory = root / f"{playbook.stem}.json"
+    inventory.write_text(json.dumps({"rattail": {"hosts": hosts}}))
+    env = {"ANSIBLE_HOME": str(root / "ansible" / "home"), "ANSIBLE_REMOTE_TMP": str(root / "ansible" / "remote"),
+           "ANSIBLE_NOCOLOR": "1"}  # fmt: skip
+    return Side([str(BIN / "ansible-playbook"), "-i", str(inventory), str(playbook)], ROOT, env, check=check)
 
 
 def _at(server: Server) -> Callable[[str], None]:
@@ -177,7 +230,10 @@ def _nothing_to_do(output: str) -> None:
         raise Failed(output)
 
 
-def _nothing_changed(output: str) -> None:
-    recap = [line for line in output.splitlines() if line.startswith(f"{HOST} ")]
-    if len(recap) != 1 or " changed=0 " not in recap[0]:
-        raise Failed(output)
+def _nothing_changed(servers: Sequence[Server]) -> Callable[[str], None]:
+    def check(output: str) -> None:
+        recap = [line for line in output.splitlines() if line.startswith(HOST) and " changed=" in line]
+        if len(recap) != len(servers) or not all(" changed=0 " in line for line in recap):
+            raise Failed(output)
+
+    return check
