@@ -717,44 +717,120 @@ def test_rows_written_to_core_s_tables_are_counted_and_refused_only_if_asked(dep
 
 BLOCK = """
 op.execute("insert into setting (name, value) values ('poser.a', '1'), ('poser.b', '2')")
-op.execute("insert into ifps_plu (uuid, plu) values ('i', 1)")
 with op.get_context().autocommit_block():
-    op.execute("insert into setting (name, value) values ('poser.e', '5')")
     op.execute("create index concurrently on poser_widget (code)")
-    op.execute("select pg_sleep(1.5)")
-    op.execute("update setting set value = value || pg_sleep(1.2) where name in ('poser.a', 'poser.e')")
-    cursor = op.get_bind().connection.cursor()
-    cursor.execute("do $$ begin delete from ifps_plu; perform pg_sleep(1.2); end $$")
-    op.execute("select 1")
+    op.execute("insert into setting (name, value) values ('poser.e', '5')")
+    op.get_bind().connection.cursor().execute("do $$ begin delete from setting where name = 'poser.a'; end $$")
+    op.execute("select pg_sleep(1.2)")
 op.execute("insert into setting (name, value) values ('poser.c', '3'), ('poser.d', '4')")
 """
-
-
-def test_rows_are_counted_before_in_and_after_an_autocommit_block(deployed: Server) -> None:
-    deployed.repository.add_revision("block", upgrade=BLOCK)
-    deployed.git("pull", "--quiet")
-    answer = upgrade(deployed, policy_data="refuse")
-    assert [(each["table"], each["inserted"], each["updated"], each["deleted"]) for each in answer["data"]] == [
-        ("public.ifps_plu", 1, 0, 1), ("public.setting", 5, 2, 0),
-    ]  # fmt: skip
-    assert "public.ifps_plu" in answer["failure"] and "5 inserted" in answer["failure"], answer["failure"]
-
-
 COMMITTED = """
-op.execute("insert into setting (name, value) values ('poser.a', '1')")
-op.execute("select pg_sleep(1.2)")
-op.execute("commit")
-op.execute("insert into setting (name, value) select 'poser.b', pg_sleep(1.2)::text")
-op.execute("begin")
-op.execute("insert into setting (name, value) values ('poser.c', '3')")
+op.execute("insert into setting (name, value) values ('poser.a', '1'), ('poser.b', '2')")
+{commit}
+op.execute("delete from setting where name = 'poser.b'")
 """
+# What leaves its transaction, what is counted of it (inserted rows), and the first kind that is not.
+LEAVING = {
+    "an autocommit_block": (BLOCK, 4, "INSERT"),
+    "a COMMIT": (COMMITTED.format(commit='op.execute("commit")'), 2, "DELETE"),
+    "a COMMIT that its text does not show": (
+        COMMITTED.format(commit='op.execute(bytes.fromhex("636f6d6d6974").decode())'), 2, "DELETE"
+    ),
+    "the driver's commit": (COMMITTED.format(commit="op.get_bind().connection.commit()"), 2, "DELETE"),
+    "an autocommit_block that writes no rows": (
+        'with op.get_context().autocommit_block():\n    op.execute("vacuum poser_widget")\n'
+        "op.execute(\"insert into setting (name) values ('poser.a')\")", 1, ""
+    ),
+}  # fmt: skip
 
 
-def test_rows_are_counted_before_and_after_a_commit_of_the_revision_s_own(deployed: Server) -> None:
-    deployed.repository.add_revision("commits", upgrade=COMMITTED)
+@pytest.mark.parametrize("how", LEAVING)
+def test_rows_are_counted_in_the_transaction_and_what_was_not_is_said_once(deployed: Server, how: str) -> None:
+    python, inserted, kind = LEAVING[how]
+    new = deployed.repository.add_revision(how, upgrade=python)
     deployed.git("pull", "--quiet")
     answer = upgrade(deployed)
-    assert [(each["table"], each["inserted"]) for each in answer["data"]] == [("public.setting", 3)], answer
+    assert (answer["failure"], answer["state"]) == ("", "current")
+    assert [(each["table"], each["inserted"], each["deleted"]) for each in answer["data"]] == [
+        ("public.setting", inserted, 0)
+    ]  # fmt: skip
+    said = [warning for warning in answer["warnings"] if "not counted" in warning]
+    ran = f"Revision {new} ran {kind} outside of its transaction: rows that it wrote there were not counted."
+    assert said == ([ran] if kind else [])
+    again = upgrade(deployed)
+    assert (again["changed"], again["data"]) == (False, [])
+
+
+@pytest.mark.parametrize("how", LEAVING)
+def test_rows_of_core_s_are_refused_before_they_are_committed(deployed: Server, how: str) -> None:
+    python, _, _ = LEAVING[how]
+    new = deployed.repository.add_revision(how, upgrade=python)
+    deployed.git("pull", "--quiet")
+    deployed.sql("insert into setting (name) values ('before')")
+    answer = upgrade(deployed, policy_data="refuse")
+    assert answer["failure"].startswith(f"Revision {new} ("), answer["failure"]
+    assert "wrote rows of public.setting" in answer["failure"], answer["failure"]
+    assert deployed.sql("select name from setting order by 1") == [("before",)]
+
+
+# A statement outside of the transaction, and what it is called.
+OUTSIDE = {
+    "update setting set value = 'x'": "UPDATE",
+    "truncate setting": "TRUNCATE",
+    "do $$ begin delete from setting; end $$": "DO",
+    "with gone as (delete from setting returning *) select * from gone": "WITH … DELETE",
+    "select 1; delete from setting": "DELETE",
+    "insert into poser_widget (uuid, code, active) values ('w', 'w', true)": "INSERT",
+}
+LEFT = {
+    "autocommit_block": 'with op.get_context().autocommit_block():\n    op.execute("""{sql}""")',
+    "COMMIT": 'op.execute("commit")\nop.execute("""{sql}""")',
+    "isolation level": (
+        "raw = op.get_bind().connection\nraw.rollback()\nraw.dbapi_connection.autocommit = True\n"
+        'raw.cursor().execute("""{sql}""")'
+    ),
+    "error ignored": (
+        'with op.get_context().autocommit_block():\n    try:\n        op.execute("""{sql}""")\n'
+        "    except Exception:\n        pass"
+    ),
+}
+
+
+@pytest.mark.parametrize("left", LEFT)
+def test_rows_written_outside_of_the_transaction_are_refused_by_kind(shared: Shared, left: str) -> None:
+    before = everything(shared.server.database)
+    for sql, kind in OUTSIDE.items():
+        new, answer = shared.upgrade("outside", python=LEFT[left].format(sql=sql), policy_data="refuse")
+        assert answer["failure"].startswith(f"Revision {new} ("), answer["failure"]
+        assert f"{kind} outside of its transaction, where rows are not counted" in answer["failure"], answer["failure"]
+        assert f"in the statement: {sql}" in answer["failure"], answer["failure"]
+        assert "rattail_schema_ext_policy_data: report" in answer["failure"]
+        assert everything(shared.server.database) == before
+    for sql in ("vacuum poser_widget", "select count(*) from product"):
+        python = LEFT[left].format(sql=sql) + '\nraise KeyError("ran")'
+        assert "ran" in shared.upgrade("outside", python=python, policy_data="refuse")[1]["failure"]
+
+
+def test_the_remedies_for_rows_outside_of_the_transaction_work(deployed: Server) -> None:
+    block = 'with op.get_context().autocommit_block():\n    op.execute("vacuum poser_widget")\n'
+    sql = "op.execute(\"insert into poser_widget (uuid, code, active) values ('{0}', '{0}', true)\")\n"
+    new = deployed.repository.add_revision("outside", upgrade=block + "    " + sql.format("w"))
+    deployed.git("pull", "--quiet")
+    answer = upgrade(deployed, policy_data="refuse")
+    assert "INSERT outside of its transaction" in answer["failure"], answer["failure"]
+    assert "before it leaves it, or after an autocommit_block" in answer["failure"]
+    path = next(deployed.versions.glob(f"{new}*"))
+    text = path.read_text()
+    path.write_text(text.replace("    " + sql.format("w").strip(), sql.format("w").strip()))
+    assert path.read_text() != text
+    answer = upgrade(deployed, policy_data="refuse", allow_uncommitted_revisions=True)
+    assert (answer["failure"], answer["state"], answer["data"]) == ("", "current", [])
+    deployed.git("checkout", "--quiet", ".")
+    deployed.repository.add_revision("more", upgrade=block + "    " + sql.format("v"))
+    deployed.git("pull", "--quiet")
+    answer = upgrade(deployed)
+    assert (answer["failure"], answer["state"]) == ("", "current")
+    assert deployed.sql("select uuid from poser_widget order by 1") == [("v",), ("w",)]
 
 
 def while_a_revision_runs(server: Server, **options: Any) -> tuple[str, Upgrade]:

@@ -16,6 +16,10 @@ from .retry import Attempts
 
 _STATEMENT_CHARACTERS = 500
 _VIOLATIONS = 3
+_WRITE_INSIDE = (
+    "Have it write rows in its transaction (before it leaves it, or after an autocommit_block), "
+    "or set rattail_schema_ext_policy_data: report, then run again."
+)
 
 
 def explain(request: Request, answer: Answer, tried: Attempts, *, reverting: bool = False) -> str:
@@ -58,7 +62,10 @@ def tell_what_was_seen(answer: Answer, tried: Attempts) -> None:
     answer.blockers = tried.blockers
     answer.violations = violations(tried)
     answer.data = data(tried)
-    answer.warn(*(_others(event) for event in events if event["event"] == "others"))
+    answer.warn(
+        *(_others(event) for event in events if event["event"] == "others"),
+        *(_uncounted(event) for event in events if event["event"] == "uncounted"),
+    )
     if tried.outcome.error is None or tried.outcome.error["type"] != "Violated":
         answer.warn(
             *(f"Revision {each.revision} {each.action} {each.object}. {each.rule}" for each in answer.violations),
@@ -69,6 +76,11 @@ def tell_what_was_seen(answer: Answer, tried: Attempts) -> None:
 def _others(event: Event) -> str:
     seen = f"While revision {event['revision']} ran, another session committed {', '.join(event['objects'])}"
     return f"{seen}: it is put down to the revision, which used a second connection." if event["beside"] else f"{seen}."
+
+
+def _uncounted(event: Event) -> str:
+    ran = f"Revision {event['revision']} ran {event['kind']} outside of its transaction"
+    return f"{ran}: rows that it wrote there were not counted."
 
 
 def violations(tried: Attempts) -> list[Violation]:
@@ -96,6 +108,8 @@ def _reason(answer: Answer, tried: Attempts) -> tuple[str, str]:
         return (f"the app's process {outcome.ending}" if outcome.ending else "revisions are pending all the same"), mend
     if error["type"] == "Violated":
         return _violations(answer), mend
+    if error["type"] == "WritesOutside":
+        return f"it is against the policy ({error['message']})", _WRITE_INSIDE
     words = f"{error['type']}: {error['message']}"
     began = outcome.last("began")
     if error["sqlstate"] == READ_ONLY and outcome.unfinished and began and began["confined"]:

@@ -11,13 +11,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 from ..postgres.connection import driver
 
-# Of a cursor, and what it is to execute.
-Around = Callable[[Any, str], AbstractContextManager[None]]
+# A cursor's methods that execute something, and what that is where their first argument is not its text.
+_TEXTS = {
+    "execute": "",
+    "executemany": "",
+    "copy_expert": "",
+    "copy_from": "copy t from stdin",
+    "callproc": "select f()",
+}
 
 _ours = threading.local()
 
@@ -25,14 +31,16 @@ _ours = threading.local()
 def intercept(
     lead: Callable[[dict[str, Any]], dict[str, Any]],
     opened: Callable[[Any], None] | None = None,
-    used: Callable[[Any], Around | None] | None = None,
+    used: Callable[[Any], None] | None = None,
+    heard: Callable[[Any, str], None] | None = None,
 ) -> None:
     """From now on, for as long as the process lives: see to each connection that is opened.
 
     :param lead: from libpq's parameters to those that are really taken.
     :param opened: is told of each connection before anybody else has it.
-    :param used: is told of a connection each time before a cursor of it is made, and may give what is to be done
-        around each statement that the cursor executes.
+    :param used: is told of a connection each time before a cursor of it is made.
+    :param heard: is told of a connection and each statement before a cursor of it executes that, and of the driver's
+        own ``commit``. What it raises keeps the statement from being executed.
     """
     psycopg2, extensions = driver(), _extensions()
     original = psycopg2._connect
@@ -42,8 +50,8 @@ def intercept(
             return original(dsn, connection_factory=connection_factory, **more)
         dsn = extensions.make_dsn(**lead(extensions.parse_dsn(dsn)))
         factory = connection_factory or extensions.connection
-        if used is not None and isinstance(factory, type):
-            factory = _telling(factory, used)
+        if used is not None and heard is not None and isinstance(factory, type):
+            factory = _telling(factory, used, heard)
         connection = original(dsn, connection_factory=factory, **more)
         if opened is not None:
             opened(connection)
@@ -68,34 +76,44 @@ def plain_cursor(connection: Any) -> Any:
     return extensions.connection.cursor(connection, cursor_factory=extensions.cursor)
 
 
-def _telling(factory: type[Any], used: Callable[[Any], Around | None]) -> type[Any]:
+def _telling(factory: type[Any], used: Callable[[Any], None], heard: Callable[[Any, str], None]) -> type[Any]:
+    classes: dict[type[Any], type[Any]] = {}
+
     def cursor(self: Any, name: Any = None, cursor_factory: Any = None, *arguments: Any, **named: Any) -> Any:
-        around = used(self)
-        if around is not None:
-            cursor_factory = _surrounded(cursor_factory or self.cursor_factory or _extensions().cursor, around)
+        used(self)
         if cursor_factory is not None:
             named["cursor_factory"] = cursor_factory
-        return factory.cursor(self, name, *arguments, **named)
+        made = factory.cursor(self, name, *arguments, **named)
+        wanted = cursor_factory or self.cursor_factory
+        if wanted is not None and not isinstance(wanted, type):
+            return made
+        # Which class a connection's cursors have by default, only the connection knows. No server has heard of one yet.
+        kind = type(made)
+        if kind not in classes:
+            classes[kind] = _heard(kind, heard)
+        return factory.cursor(self, name, *arguments, **{**named, "cursor_factory": classes[kind]})
 
-    return type(factory.__name__, (factory,), {"cursor": cursor})
+    def commit(self: Any) -> None:
+        heard(self, "commit")
+        factory.commit(self)
+
+    return type(factory.__name__, (factory,), {"cursor": cursor, "commit": commit})
 
 
-def _surrounded(factory: Any, around: Around) -> Any:
-    """A class of cursors that do something around each statement; what is no class is left as it is."""
-    if not isinstance(factory, type):
-        return factory
+def _heard(kind: type[Any], heard: Callable[[Any, str], None]) -> type[Any]:
+    """A class of cursors that tell what they are about to execute; a function that they call is a SELECT's."""
 
     def method(name: str) -> Any:
-        original = getattr(factory, name)
+        original = getattr(kind, name)
 
-        def execute(self: Any, query: Any, *arguments: Any, **named: Any) -> Any:
-            with around(self, _text(query, self) if name in ("execute", "executemany", "copy_expert") else "select"):
-                return original(self, query, *arguments, **named)
+        def execute(self: Any, *arguments: Any, **named: Any) -> Any:
+            query = arguments[0] if arguments else named.get("query") or named.get("sql") or ""
+            heard(self.connection, _TEXTS[name] or _text(query, self))
+            return original(self, *arguments, **named)
 
         return execute
 
-    executing = ("execute", "executemany", "callproc", "copy_expert", "copy_from")
-    return type(factory.__name__, (factory,), {name: method(name) for name in executing})
+    return type(kind.__name__, (kind,), {name: method(name) for name in _TEXTS})
 
 
 def _text(query: Any, cursor: Any) -> str:

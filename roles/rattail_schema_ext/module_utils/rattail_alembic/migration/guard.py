@@ -19,10 +19,10 @@ from ..postgres.connection import application_name, connect, run
 from ..postgres.url import Target
 from ..problem import Refused, mask
 from .child import Event, Outcome, Report
-from .connect_hook import Around, our_own, plain_cursor
+from .connect_hook import our_own, plain_cursor
 from .job import CLONE, ENFORCE, OFF, POISONED, REFUSE, TRANSACTION, Job
 from .other_connections import IDLE, WHICH, Beside
-from .row_tally import Tally
+from .written_rows import Violated, WrittenRows
 
 _POISON = f"""
 create temporary table rattail_schema_ext_rehearsal ({POISONED} integer unique deferrable initially deferred);
@@ -34,10 +34,6 @@ where l.pid = pg_backend_pid() and l.granted and l.mode not in ('AccessShareLock
 and c.relnamespace not in (select oid from pg_namespace where nspname ~ '^pg_|^information_schema$')
 """
 _LOCK_HELD = "select exists (select from pg_locks where locktype = 'advisory' and granted and pid = %s)"
-
-
-class Violated(Exception):
-    """A revision did what the policy forbids. The guard has told what before it raises this."""
 
 
 class Rehearsed(Exception):
@@ -60,8 +56,7 @@ class Guard:
         self._transaction = 0
         self._left = False
         self._catalog: Catalog | None = None
-        self._tally = Tally()
-        self._outside = False
+        self._rows: WrittenRows | None = None
         self._locks: set[tuple[str, str]] = set()
         self._statements = Statements(bounded=not job.rehearsal)
         self._migrating: Any = None
@@ -93,11 +88,14 @@ class Guard:
             connection.set_session(readonly=self._begun)
         self._beside.add(connection)
 
-    def see(self, connection: Any) -> Around | None:
-        """A connection of the app's is about to be used; what is to be done around each of its statements."""
+    def see(self, connection: Any) -> None:
+        """A connection of the app's is about to be used."""
         self._beside.see(connection)
-        leaving = self._outside or self._revision in self._job.leaving
-        return self._tally.around if leaving and connection is self._migrating else None
+
+    def hear(self, connection: Any, text: str) -> None:
+        """A statement is about to be executed on a connection of the app's: see :meth:`WrittenRows.hear`."""
+        if self._rows is not None and connection is self._migrating:
+            self._rows.hear(connection, text)
 
     def begin(self, cursor: Any) -> None:
         """See that this is the right database, and that it keeps to the settings.
@@ -134,17 +132,14 @@ class Guard:
         with it nor told from what other sessions do.
         """
         self._revision, self._left = revision, False
-        self._outside = False
         name = application_name(self._job.app, revision)
         limits.put(cursor, {**self._settings, "application_name": name})
         [(self._transaction,)] = run(cursor, "select txid_current()")
         if revision in self._job.prefixes and (self._job.policy != OFF or revision in self._job.leaving):
             # What the last revision left is what this one finds.
             self._catalog = self._catalog or catalog.snapshot(cursor)
-            self._tally.begin(cursor)
         else:
             self._catalog = None
-        self._migrating = cursor.connection
         confine = self._job.rehearsal == TRANSACTION or (revision in self._job.prefixes and self._job.policy == ENFORCE)
         # What is written past a copy would be in earnest.
         everywhere = bool(self._job.rehearsal)
@@ -153,17 +148,21 @@ class Guard:
         found = self._found() if revision in self._job.leaving else ""
         began = {"event": "began", "revision": revision, "transaction": self._transaction, "found": found}
         self._report({**began, "confined": confine})
+        self._migrating = cursor.connection
+        if self._catalog is not None and self._job.policy != OFF:
+            refuse = self._job.policy == ENFORCE and self._job.policy_data == REFUSE
+            self._rows = WrittenRows(cursor, revision, self._job.prefixes[revision], self._report, refuse=refuse)
 
     def after(self, cursor: Any, revision: str) -> None:
         """A revision has run; its version row is not written yet.
 
-        :raises Violated: where the policy is enforced and it did what it must not.
+        :raises Violated: where the policy is enforced and it did what it must not, or :class:`WritesOutside`.
         """
-        self._see_transaction(cursor)
-        if self._catalog is not None and self._job.policy != OFF:
-            self._judge(cursor, revision)
-        self._migrating = None
-        self._tally.stop()
+        rows, self._rows, self._migrating = self._rows, None, None
+        unheard = self._see_transaction(cursor)
+        if rows is not None:
+            rows.end(cursor, unheard=unheard)
+            self._judge(cursor, revision, rows)
         self._beside.end(free=self._job.rehearsal != TRANSACTION)
         if self._job.rehearsal:
             locks = set(run(cursor, _LOCKS))
@@ -192,23 +191,23 @@ class Guard:
         """A revision is about to commit, and to go on outside of any transaction (``autocommit_block``).
 
         :raises Unrehearsable: where nothing may be committed.
+        :raises Violated: where what it has written is refused.
         """
         if self._job.rehearsal == TRANSACTION:
             raise Unrehearsable(f"revision {self._revision} leaves its transaction (autocommit_block)")
+        if self._rows is not None:
+            self._rows.leave(self._migrating)
         self._tell_left("autocommit_block", self._found())
-        with plain_cursor(self._migrating) as cursor:
-            self._tally.count(cursor)
 
     def outside(self, cursor: Any) -> None:
         """It is outside: a lock timeout would leave an invalid index behind (CREATE INDEX CONCURRENTLY)."""
         limits.put(cursor, {**self._settings, "lock_timeout": "0", "application_name": self._name})
-        self._outside = True
 
     def back(self, cursor: Any) -> None:
         """It is in a transaction again."""
         limits.put(cursor, {**self._settings, "application_name": self._name})
-        self._outside = False
-        self._tally.go_on(cursor)
+        if self._rows is not None:
+            self._rows.begin(cursor)
 
     @property
     def _name(self) -> str:
@@ -237,10 +236,10 @@ class Guard:
         """The catalog as the revision found it, for :func:`as_found`: it tells what earlier ones made."""
         return base64.b64encode(pickle.dumps(self._catalog)).decode() if self._catalog else ""
 
-    def _see_transaction(self, cursor: Any) -> None:
-        """Notice a COMMIT or ROLLBACK of the revision's own, of which the driver knows nothing."""
+    def _see_transaction(self, cursor: Any) -> bool:
+        """Notice a COMMIT or ROLLBACK of the revision's own, of which the driver knows nothing; whether it was one."""
         if self._left:
-            return
+            return False
         if cursor.connection.info.transaction_status == IDLE:
             # The driver believes in a transaction; without one all that follows would commit by itself.
             cursor.execute("begin")
@@ -248,14 +247,15 @@ class Guard:
             cursor, "select txid_current_if_assigned(), txid_status(%s::bigint)", (self._transaction,)
         )
         if now == self._transaction:
-            return
+            return False
         if before != "committed":
             # Earlier revisions are undone with it, and what came after it has committed by itself.
             self._tell_left("ROLLBACK", "")
             raise RuntimeError("it ended its transaction with a ROLLBACK of its own")
         self._tell_left("COMMIT", self._found())
+        return True
 
-    def _judge(self, cursor: Any, revision: str) -> None:
+    def _judge(self, cursor: Any, revision: str, rows: WrittenRows) -> None:
         """Hold what the revision did against the policy.
 
         :raises Violated: where it is enforced.
@@ -279,12 +279,10 @@ class Guard:
             if not beside:
                 changes, replaced = ours, rewritten(before, now, elsewhere)
         found = rules.violations(revision, changes, prefixes)
-        data = rules.data_report(self._tally.total(cursor), replaced, prefixes)
-        if data:
-            self._report({"event": "data", "tables": [{"revision": revision, **entry} for entry in data]})
+        refused = rows.judge(replaced)
         if found:
             self._report({"event": "violations", "violations": [each.as_dict() for each in found]})
-        if job.policy == ENFORCE and (found or (data and job.policy_data == REFUSE)):
+        if refused or (found and job.policy == ENFORCE):
             raise Violated(f"revision {revision} is against the policy")
 
     def _seen_elsewhere(self) -> Catalog:

@@ -18,7 +18,7 @@ from . import drift
 from .alembic_api import alembic_config, applied, run_env, steps_to, steps_to_stamp
 from .ask_app import answer
 from .child import PAUSE, QUIET, Event, Outcome, Report, in_child
-from .connect_hook import Around, intercept
+from .connect_hook import intercept
 from .guard import Guard
 from .job import Job
 
@@ -74,7 +74,13 @@ def _migrate(jobs: Sequence[Job], report: Report) -> None:
         made.add(connection)
         guards[-1].settle(connection)
 
-    lead_connections(jobs[0].target, jobs[0].redirect, settle, lambda connection: guards[-1].see(connection))
+    def see(connection: Any) -> None:
+        guards[-1].see(connection)
+
+    def hear(connection: Any, text: str) -> None:
+        guards[-1].hear(connection, text)
+
+    lead_connections(jobs[0].target, jobs[0].redirect, settle, see, hear)
     if jobs[0].rehearsal or jobs[0].record:
         _listen_to_statements(lambda text: guards[-1].statement(text))
     for job in jobs:
@@ -204,7 +210,8 @@ def lead_connections(
     target: Target,
     redirect: Target | None,
     settle: Callable[[Any], None] | None = None,
-    see: Callable[[Any], Around | None] | None = None,
+    see: Callable[[Any], None] | None = None,
+    hear: Callable[[Any, str], None] | None = None,
 ) -> None:
     """See to every connection that the app makes: where it leads, and its settings before its first transaction."""
     from sqlalchemy import event
@@ -222,7 +229,7 @@ def lead_connections(
             settle(connection)
         return connection
 
-    intercept(lead, settle, see)
+    intercept(lead, settle, see, hear)
     # another driver
     event.listen(Engine, "do_connect", connect)
 

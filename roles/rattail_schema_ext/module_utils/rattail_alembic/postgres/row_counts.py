@@ -73,14 +73,5 @@ def together(first: Iterable[Written], second: Iterable[Written]) -> list[Writte
     return sorted(found.values(), key=lambda written: (written.schema, written.table))
 
 
-def set_back(cursor: Any) -> None:
-    """Have the counters set back now; before version 15 PostgreSQL does that when it likes.
-
-    :param cursor: outside of any transaction.
-    """
-    if cursor.connection.info.server_version >= 150000:
-        cursor.execute("select pg_catalog.pg_stat_force_next_flush()")
-
-
 def _numbers(written: Written) -> tuple[int, int, int]:
     return written.inserted, written.updated, written.deleted

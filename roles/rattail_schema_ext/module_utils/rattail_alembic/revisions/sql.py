@@ -347,3 +347,36 @@ _ANALYSES = {
     "vacuum": _vacuum,
     "reindex": _reindex,
 }
+
+_ENDS = ("COMMIT", "ROLLBACK", "PREPARE TRANSACTION")
+# A text without any of these words is not read: it may be long.
+_MAY_END = re.compile(r"\b(?:commit|end|rollback|abort|prepare)\b", re.IGNORECASE)
+_ROWS = ("insert", "update", "delete", "merge")
+
+
+def ends_transaction(text: str) -> str:
+    """The first of ``_ENDS`` that is a statement in ``text``; empty where none is."""
+    found = steps(text) if _MAY_END.search(text) else []
+    return next((step.name for step in found if step.verb == TRANSACTION and step.name in _ENDS), "")
+
+
+def writes_rows(text: str) -> str:
+    """The kind of the first statement in ``text`` that can write rows, in capitals; empty where none can.
+
+    Told by the statement's words. A SELECT passes, although a function that it calls may write rows.
+    """
+    return next(filter(None, (_kind_of_write(_Statement(statement)) for statement in _statements(text))), "")
+
+
+def _kind_of_write(statement: _Statement) -> str:
+    while statement.take("("):
+        pass
+    if word := statement.take_any(*_ROWS, "truncate", "do", "call", "execute"):
+        return word.upper()
+    word = statement.take_any("with", "explain", "copy")
+    if word == "copy" and not statement.take("("):
+        return "COPY FROM" if statement.has("from") else ""
+    if not word or (word == "explain" and not statement.has("analyze")):
+        return ""
+    inner = next((each for each in (*_ROWS, "execute") if statement.has(each)), "")
+    return f"{word.upper()} … {inner.upper()}" if inner else ""
