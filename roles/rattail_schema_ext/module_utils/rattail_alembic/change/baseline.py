@@ -123,8 +123,9 @@ def refuse_without_evidence(seen: Observation, rows: Sequence[str], tables: froz
             )
     missing = sorted(expected - tables)
     if missing:
-        unread = [each.revision for each in stamped if facts[each.revision].unread]
-        # What it may drop there is not known.
+        core = seen.request.base.version_location
+        # Core's drop no table in what is not read of them.
+        unread = [each.revision for each in stamped if each.location != core and facts[each.revision].unread]
         more = (
             f" Where {_some(unread)} drops them in lines that could not be read, use alembic stamp." if unread else ""
         )
