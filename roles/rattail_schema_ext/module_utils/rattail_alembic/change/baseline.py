@@ -139,7 +139,7 @@ def _refuse_without_evidence(ready: Ready, rows: Sequence[str], tables: frozense
             )
     missing = sorted(expected - tables)
     if missing:
-        core = seen.request.base.version_location
+        core = ready.request.base.version_location
         # Core's drop no table in what is not read of them.
         unread = [each.revision for each in stamped if each.location != core and facts[each.revision].unread]
         more = (
