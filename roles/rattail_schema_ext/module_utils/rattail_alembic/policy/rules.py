@@ -98,7 +98,7 @@ def _rule(change: Change, foreign: Owner, prefixes: Prefixes) -> str:
         )
     return (
         f"It is not this extension's, whose names are {prefixes}: leave it as it is,"
-        " and make a table of its own with a foreign key to what it extends."
+        " and make a table of its own with a foreign key to it."
     )
 
 
