@@ -221,9 +221,6 @@ def test_the_way_of_a_connection() -> None:
         "user": "rattail",
         "dbname": "rattail",
         "require_auth": "scram-sha-256",
-        "keepalives_idle": "60",
-        "keepalives_interval": "10",
-        "keepalives_count": "6",
     }
     assert "a:b" not in repr(login) and "rattail" not in repr(login)
 
@@ -231,7 +228,7 @@ def test_the_way_of_a_connection() -> None:
 def test_the_way_is_handed_over_in_files_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGPASSWORD", "x")
     monkeypatch.setenv("PGHOST", "elsewhere")
-    with Login.of(_Connection()).to(dbname="other").handed_over() as (environment, numbers):
+    with Login.of(_Connection(), dbname="other").handed_over() as (environment, numbers):
         assert {name for name in environment if name.startswith("PG")} == {"PGSERVICEFILE", "PGPASSFILE"}
         assert environment["PGPASSFILE"] == f"/proc/self/fd/{numbers[1]}"
         with open(environment["PGSERVICEFILE"]) as file:

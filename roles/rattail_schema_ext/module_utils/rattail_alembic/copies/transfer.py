@@ -1,10 +1,11 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""From one database into another, empty one: pg_dump and pg_restore, hand in hand, without a file of the rows."""
+"""Fill an empty database from another one with pg_dump and pg_restore. The rows never lie in a file of their own."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import tempfile
@@ -14,27 +15,33 @@ from typing import IO, Any
 
 from ..postgres.contents import VERSION_TABLE, quoted
 from ..postgres.url import Target
-from ..problem import Refused, mask
-from . import programs
-from .credentials import Login, connected
+from ..problem import Refused
+from . import cluster, programs
+from .credentials import Login, connected, query
+from .programs import FULL, LOCK_WAIT_SECONDS, SCHEMA
 
-SCHEMA, FULL = "schema", "full"
-LOCK_WAIT_SECONDS = 60
-
-# Of an archive's entries, those that reach beyond the database: a copy must not subscribe to anything.
+# Entries of an archive that are about more than the database: a copy must not subscribe to anything.
 _NEVER = r"(?:PUBLICATION|SUBSCRIPTION)\b.*"
-# Those that only a superuser may make, or change. Extensions bring their comments with them.
+# Entries that only a superuser may create or change. An extension creates its own comment.
 _SUPERUSERS = r"(?:EVENT TRIGGER|COMMENT - EXTENSION|COMMENT - EVENT TRIGGER|COMMENT - SCHEMA public)\b.*"
 _GRANTS = r"(?:DEFAULT )?ACL\b.*"
+
+_OTHER_OWNERS = """
+select distinct pg_get_userbyid(relowner), current_user::text
+from pg_class c join pg_namespace n on n.oid = relnamespace
+where relkind <> 'i' and nspname !~ '^pg_' and nspname <> 'information_schema'
+  and pg_get_userbyid(relowner) <> current_user
+order by 1
+"""
 
 
 @dataclass(frozen=True)
 class Source:
     """What a copy is filled from.
 
-    ``connection`` leads to the real database. ``content`` is ``FULL``, or ``SCHEMA``: no rows but those
-    of the version tables. ``dump`` is a full backup to take instead, if any. ``lock_wait_seconds`` is how
-    long pg_dump waits for a table that somebody holds exclusively.
+    ``connection`` is one to the real database. ``content`` is ``FULL``, or ``SCHEMA``: no rows but those
+    of the version tables. ``dump`` is the path of a full backup to use for a full copy, if any.
+    ``lock_wait_seconds`` is how long pg_dump waits for a table that another session has locked.
     """
 
     connection: Any
@@ -47,57 +54,44 @@ class Source:
         return str(self.connection.info.dbname)
 
 
-@dataclass(frozen=True)
-class _Archive:
-    """A dump in a file; ``inherited`` are the descriptors that make its path valid for a program."""
-
-    path: str
-    inherited: tuple[int, ...] = ()
-
-
 def fill(source: Source, pg_dump: programs.Program, target: Target, *, owners: bool) -> list[str]:
-    """Fill ``target``; returns sentences about what could not be brought over.
+    """Fill ``target``; returns sentences about what could not be copied.
 
-    :param owners: whether objects are to belong to whom they belong to, which takes a superuser; else
-        everything belongs to the role of ``target``, and grants are made as far as it can.
-    :raises Refused: where anything else fails.
+    :param owners: whether objects keep their owners, which takes a superuser; if not, everything belongs
+        to the role of ``target``, which makes the grants that it is allowed to make.
+    :raises Refused: if anything else fails.
     """
-    with connected(target) as connection, tempfile.TemporaryFile() as file:
-        into = _Restore(source.name, pg_dump.beside("pg_restore"), connection)
-        if source.dump and source.content == FULL:
-            archive = _Archive(source.dump)
-            wanted = _wanted(into, archive, owners)
-            into.run(archive, ["--section=pre-data", *_plain(owners)], wanted)
-            into.run(archive, ["--section=data"])
+    dump = source.dump if source.content == FULL else ""
+    with connected(target) as connection, open(dump, "rb") if dump else tempfile.TemporaryFile() as archive:
+        into = _Restore(source.name, pg_dump.beside("pg_restore"), connection, archive, owners)
+        if dump:
+            into.definitions("pre-data")
+            into.rows()
         else:
-            archive = _Archive(f"/proc/self/fd/{file.fileno()}", (file.fileno(),))
-            # Schema and rows are read one after the other, and are to be of the same moment.
+            # schema and rows are read one after the other, but must be of the same moment
             with _snapshot(source.connection) as snapshot:
-                reading = _Reading(source, pg_dump, snapshot)
-                reading.schema(file)
-                wanted = _wanted(into, archive, owners)
-                into.run(archive, ["--section=pre-data", *_plain(owners)], wanted)
+                reading = _Dump(source, pg_dump, snapshot)
+                reading.schema(archive)
+                into.definitions("pre-data")
                 reading.rows(into)
-        into.run(archive, ["--section=post-data", *_plain(owners)], wanted)
+        into.definitions("post-data")
         warnings: list[str] = []
         if not owners:
-            warnings += _other_owners(source.connection)
-            into.try_each(archive, [line for line in wanted if _is(line, _GRANTS)], warnings)
+            warnings += [
+                f"What belongs to {quoted(owner)} in {source.name} belongs to {quoted(role)} in the copy."
+                for owner, role in query(source.connection, _OTHER_OWNERS)
+            ]
+            warnings += into.grants()
         if source.content == FULL:
-            with connection.cursor() as cursor:
-                # without statistics, a query takes another time than it will take for real
-                cursor.execute("set statement_timeout = 0")
-                cursor.execute("analyze")
+            # without statistics, a statement would not take as long as on the real database
+            query(connection, "set statement_timeout = 0")
+            query(connection, "analyze")
     return warnings
 
 
-def _plain(owners: bool) -> list[str]:
-    return [] if owners else ["--no-owner", "--no-privileges"]
-
-
-def _wanted(into: _Restore, archive: _Archive, owners: bool) -> list[str]:
-    never = _NEVER if owners else f"(?:{_NEVER}|{_SUPERUSERS})"
-    return [line for line in into.entries(archive) if not _is(line, never)]
+def failed(name: str, reason: str) -> Refused:
+    """A failure to copy the database ``name``; see :func:`cluster.failed`."""
+    return cluster.failed(f"A scratch copy of {name} could not be made", reason)
 
 
 def _is(line: str, kind: str) -> bool:
@@ -107,30 +101,25 @@ def _is(line: str, kind: str) -> bool:
 
 @contextlib.contextmanager
 def _snapshot(connection: Any) -> Iterator[str]:
-    with connection.cursor() as cursor:
-        cursor.execute("begin isolation level repeatable read read only")
-        try:
-            cursor.execute("set local idle_in_transaction_session_timeout = 0")
-            if connection.info.server_version >= 170000:
-                cursor.execute("set local transaction_timeout = 0")
-            cursor.execute("select pg_export_snapshot()")
-            yield cursor.fetchone()[0]
-        finally:
-            if not connection.closed:
-                cursor.execute("rollback")
+    query(connection, "begin isolation level repeatable read read only")
+    try:
+        query(connection, "set local idle_in_transaction_session_timeout = 0")
+        if connection.info.server_version >= 170000:
+            query(connection, "set local transaction_timeout = 0")
+        yield query(connection, "select pg_export_snapshot()")[0][0]
+    finally:
+        if not connection.closed:
+            query(connection, "rollback")
 
 
-class _Reading:
+class _Dump:
     """pg_dump of the real database, in one snapshot."""
 
     def __init__(self, source: Source, pg_dump: programs.Program, snapshot: str) -> None:
         self._source = source
         self._program = pg_dump
-        self._login = Login.of(source.connection).to(
-            application_name=f"rattail_schema_ext scratch on {os.uname().nodename}"[:63]
-        )
-        wait = f"--lock-wait-timeout={source.lock_wait_seconds * 1000}"
-        self._arguments = ["--format=custom", f"--snapshot={snapshot}", wait, *programs.TO_DATABASE]
+        self._login, arguments = programs.dumping(source.connection, "scratch", source.lock_wait_seconds)
+        self._arguments = [*arguments, f"--snapshot={snapshot}"]
 
     def schema(self, file: IO[bytes]) -> None:
         """Write everything but the rows to ``file``."""
@@ -142,10 +131,11 @@ class _Reading:
             raise failed(self._source.name, said.reason)
 
     def rows(self, into: _Restore) -> None:
-        """Pipe the rows over."""
+        """Send the rows through a pipe."""
         chosen = ["--section=data"]
         if self._source.content == SCHEMA:
-            if not self._has_version_table():
+            found = "select from pg_tables where tablename = %s limit 1"
+            if not query(self._source.connection, found, (VERSION_TABLE,)):
                 return
             chosen = ["--data-only", f"--table=*.{VERSION_TABLE}"]
         reading, writing = os.pipe()
@@ -155,106 +145,84 @@ class _Reading:
                 dumping = stack.enter_context(programs.running(self._program, arguments, self._login, stdout=writing))
                 restoring = stack.enter_context(into.reading(reading))
             finally:
-                # each of the two is to see when the other is gone
+                # so that each of the two notices when the other ends
                 os.close(reading)
                 os.close(writing)
             restored, dumped = restoring.wait(), dumping.wait()
-        # Whichever ended first took the other with it: a pg_dump that nobody reads any more has no error of
-        # its own, and neither has a pg_restore that got no whole archive.
+        # The one that fails first ends the other: a pg_dump that nobody reads from has no error of its own, and
+        # neither has a pg_restore that does not get the whole archive.
         if programs.errors(dumped.messages) and not re.search("Broken pipe", dumped.messages):
             raise failed(self._source.name, dumped.reason)
         into.judge(restored)
         if not dumped.ok:
             raise failed(self._source.name, dumped.reason)
 
-    def _has_version_table(self) -> bool:
-        with self._source.connection.cursor() as cursor:
-            cursor.execute("select exists (select from pg_tables where tablename = %s)", (VERSION_TABLE,))
-            return bool(cursor.fetchone()[0])
-
 
 class _Restore:
-    """pg_restore into one database."""
+    """pg_restore of one archive into one database."""
 
-    def __init__(self, name: str, program: programs.Program, connection: Any) -> None:
+    def __init__(self, name: str, program: programs.Program, connection: Any, archive: IO[bytes], owners: bool) -> None:
         self._name = name
         self._program = program
         self._login = Login.of(connection)
+        self._archive = archive
+        self._owners = owners
         self._arguments = [*programs.TO_DATABASE, "--no-tablespaces"]
         # A newer pg_restore begins with settings that an older server does not know.
         self._strict = ["--exit-on-error"] if program.major <= connection.info.server_version // 10000 else []
 
-    def entries(self, archive: _Archive) -> list[str]:
-        """The archive's table of contents, line by line."""
-        with tempfile.TemporaryFile() as file:
-            said = programs.run(
-                self._program, ["--list", archive.path], stdout=file.fileno(), inherited=archive.inherited
-            )
-            if not said.ok:
-                raise failed(self._name, said.reason)
-            file.seek(0)
-            lines = file.read().decode().splitlines()
-        return [line for line in lines if line and not line.startswith(";")]
+    def definitions(self, section: str) -> None:
+        """Restore one section but for its rows."""
+        plain = [] if self._owners else ["--no-owner", "--no-privileges"]
+        self.judge(self._run([*self._strict, f"--section={section}", *plain], self._entries))
 
-    def run(self, archive: _Archive, options: Sequence[str], entries: Sequence[str] = ()) -> None:
-        """Restore ``entries``, or everything where none are given.
+    def rows(self) -> None:
+        """Restore all rows."""
+        self.judge(self._run([*self._strict, "--section=data"]))
 
-        :raises Refused: at an error.
-        """
-        self.judge(self._run(archive, [*self._strict, *options], entries))
+    def grants(self) -> list[str]:
+        """Make the grants that the role may make; a sentence about each of the others."""
+        entries = [line for line in self._entries if _is(line, _GRANTS)]
+        errors = _true_errors(self._run(["--no-owner"], entries)) if entries else []
+        return [f"The copy does not have this: {command or error}" for error, command in errors]
 
-    def try_each(self, archive: _Archive, entries: Sequence[str], warnings: list[str]) -> None:
-        """Restore ``entries``, and what cannot be goes to ``warnings``."""
-        if entries:
-            said = self._run(archive, ["--no-owner"], entries)
-            warnings += [f"The copy is without this: {command or error}" for error, command in _true_errors(said)]
-
-    def _run(self, archive: _Archive, options: Sequence[str], entries: Sequence[str]) -> programs.Said:
-        with tempfile.TemporaryFile() as file:
-            arguments, inherited = [*self._arguments, *options], list(archive.inherited)
-            if entries:
-                file.write("".join(f"{line}\n" for line in entries).encode())
-                file.flush()
-                arguments.append(f"--use-list=/proc/self/fd/{file.fileno()}")
-                inherited.append(file.fileno())
-            return programs.run(self._program, [*arguments, archive.path], self._login, inherited=inherited)
-
-    @contextlib.contextmanager
-    def reading(self, pipe: int) -> Iterator[programs.Running]:
-        """Start restoring what comes over ``pipe``."""
-        with programs.running(self._program, [*self._arguments, *self._strict], self._login, stdin=pipe) as started:
-            yield started
+    def reading(self, pipe: int) -> contextlib.AbstractContextManager[programs.Running]:
+        """Start restoring what comes through ``pipe``."""
+        return programs.running(self._program, [*self._arguments, *self._strict], self._login, stdin=pipe)
 
     def judge(self, said: programs.Said) -> None:
-        """Raise Refused where a restore failed."""
+        """Raise Refused if a restore failed."""
         found = _true_errors(said)
         if found:
             raise failed(self._name, found[0][0])
         if not said.ok and not programs.errors(said.messages):
             raise failed(self._name, said.ending)
 
+    @functools.cached_property
+    def _entries(self) -> list[str]:
+        """The lines of the archive's table of contents that are to be restored."""
+        never = _NEVER if self._owners else f"(?:{_NEVER}|{_SUPERUSERS})"
+        with tempfile.TemporaryFile() as listed:
+            descriptor = self._archive.fileno()
+            path = f"/proc/self/fd/{descriptor}"
+            said = programs.run(self._program, ["--list", path], stdout=listed.fileno(), inherited=[descriptor])
+            if not said.ok:
+                raise failed(self._name, said.reason)
+            listed.seek(0)
+            lines = listed.read().decode().splitlines()
+        return [line for line in lines if line and not line.startswith(";") and not _is(line, never)]
+
+    def _run(self, options: Sequence[str], entries: Sequence[str] = ()) -> programs.Said:
+        """Restore ``entries``, or everything if none are given."""
+        with tempfile.TemporaryFile() as chosen:
+            chosen.write("".join(f"{line}\n" for line in entries).encode())
+            chosen.flush()
+            inherited = [self._archive.fileno(), chosen.fileno()]
+            archive, entries_file = (f"/proc/self/fd/{descriptor}" for descriptor in inherited)
+            arguments = [*self._arguments, *options, *([f"--use-list={entries_file}"] if entries else []), archive]
+            return programs.run(self._program, arguments, self._login, inherited=inherited)
+
 
 def _true_errors(said: programs.Said) -> list[tuple[str, str]]:
-    """A setting of pg_restore's own session that an older server does not know is none."""
+    """Its errors but for settings of pg_restore's own session, which an older server may not know."""
     return [(error, command) for error, command in programs.errors(said.messages) if not command.startswith("SET ")]
-
-
-def _other_owners(connection: Any) -> Iterator[str]:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "select distinct pg_get_userbyid(relowner), current_user::text from pg_class c"
-            " join pg_namespace n on n.oid = relnamespace where relkind <> 'i' and nspname !~ '^pg_'"
-            " and nspname <> 'information_schema' and pg_get_userbyid(relowner) <> current_user order by 1"
-        )
-        for owner, role in cursor.fetchall():
-            yield f"What belongs to {quoted(owner)} in {connection.info.dbname} belongs to {quoted(role)} in the copy."
-
-
-def failed(name: str, reason: str) -> Refused:
-    """That a copy of the database ``name`` could not be made, and why: part of a sentence."""
-    words = mask(" ".join(reason.split()).rstrip("."))
-    return Refused(
-        "scratch_failed",
-        f"A scratch copy of {name} could not be made: {words}.",
-        "Put that right and run again, or do without trying it on a copy.",
-    )
