@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,43 +69,26 @@ class Login:
         return cls({**parameters, **changed}, connection.info.password or "")
 
     @contextmanager
-    def handed_over(self, uid: int | None = None) -> Iterator[tuple[dict[str, str], list[int]]]:
-        """The environment of a program and the file descriptors that it must inherit.
-
-        The environment has none of our own PG* variables: their values are in the parameters.
-
-        :param uid: of the account that the program will run as, where it is not ours.
-        """
+    def files(self) -> Iterator[dict[str, int]]:
+        """The files that a program reads: the descriptor of each, by the name of the variable that names it."""
         service = "".join(f"{name}={value}\n" for name, value in sorted(self.parameters.items()))
         password = self.password.replace("\\", "\\\\").replace(":", "\\:")
-        with ExitStack() as stack:
-            files = {
-                "PGSERVICEFILE": stack.enter_context(_unnamed(f"[{SERVICE}]\n{service}", uid)),
-                "PGPASSFILE": stack.enter_context(_unnamed(f"*:*:*:*:{password}\n" if password else "", uid)),
-            }
-            yield (
-                {
-                    **{name: value for name, value in os.environ.items() if not name.startswith("PG")},
-                    # we read its error messages
-                    "LC_ALL": "C",
-                    **{name: f"/proc/self/fd/{number}" for name, number in files.items()},
-                },
-                list(files.values()),
-            )
+        with (
+            _unnamed(f"[{SERVICE}]\n{service}") as services,
+            _unnamed(f"*:*:*:*:{password}\n" if password else "") as passwords,
+        ):
+            yield {"PGSERVICEFILE": services, "PGPASSFILE": passwords}
 
 
 @contextmanager
-def _unnamed(text: str, uid: int | None) -> Iterator[int]:
-    """A file of mode 0600 without a name."""
+def _unnamed(text: str) -> Iterator[int]:
+    """A file without a name, which only our own account can read."""
     in_memory = hasattr(os, "memfd_create")
     with os.fdopen(os.memfd_create("rattail_schema_ext"), "wb") if in_memory else tempfile.TemporaryFile() as file:
-        number = file.fileno()
-        # libpq reads a password file only if it belongs to its own user
-        os.fchmod(number, 0o600)
-        if uid is not None:
-            os.fchown(number, uid, -1)
-        os.write(number, text.encode())
-        yield number
+        # libpq reads a password file only if nobody else may
+        os.fchmod(file.fileno(), 0o600)
+        os.write(file.fileno(), text.encode())
+        yield file.fileno()
 
 
 @contextmanager

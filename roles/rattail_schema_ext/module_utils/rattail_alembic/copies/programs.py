@@ -206,9 +206,13 @@ def running(
         if os.getppid() != ourselves:
             os._exit(1)
 
+    # It gets its parameters from the login, not from our own PG* variables; and we read its messages.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    environment["LC_ALL"] = "C"
     with ExitStack() as stack:
         messages = stack.enter_context(tempfile.TemporaryFile())
-        environment, passed = stack.enter_context((login or Login({})).handed_over(uid))
+        files = stack.enter_context(login.files()) if login else {}
+        environment.update((name, f"/proc/self/fd/{descriptor}") for name, descriptor in files.items())
         try:
             process = subprocess.Popen(
                 [program.path, *arguments],
@@ -217,7 +221,7 @@ def running(
                 stderr=messages,
                 env=environment,
                 cwd="/",
-                pass_fds=[*passed, *inherited],
+                pass_fds=[*files.values(), *inherited],
                 preexec_fn=die_with_us,
                 user=uid,
                 group=gid,
@@ -227,7 +231,7 @@ def running(
             raise Refused(
                 "program_failed",
                 f"{program.path} cannot be started: {error.strerror}.",
-                "Allow all users to run PostgreSQL's programs, or name others in rattail_schema_ext_postgresql_bin_dir.",
+                "Allow all users to run it, or name another directory in rattail_schema_ext_postgresql_bin_dir.",
             ) from None
         stack.callback(_end, process)
         yield Running(program.name, process, messages)

@@ -287,7 +287,7 @@ def _copy_settings(real: Any, made: Target, name: str, sources: Sequence[str]) -
 def _in_cluster(real: Any, facts: _Facts, admin: Target) -> tuple[Target, Target]:
     """An empty database in the cluster: how our role connects to it, and how the superuser who fills it does."""
     parameters = Login.of(real).parameters
-    options = {name: parameters[name] for name in ("options", "client_encoding") if name in parameters}
+    options = {name: value for name, value in parameters.items() if name in ("options", "client_encoding")}
     restorer = replace(admin, dbname=facts.name)
     made = replace(restorer, user=real.info.user, options={**admin.options, **options})
     with connected(admin) as connection:
