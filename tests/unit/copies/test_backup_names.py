@@ -161,9 +161,11 @@ def test_what_programs_say(text: str) -> None:
 
 
 def test_a_reason_has_no_password() -> None:
-    said = programs.Said("pg_dump ended with exit code 1", "pg_dump: error: postgresql://poser:secret@db1/x is wrong.")
+    said = programs.Finished(
+        "pg_dump ended with exit code 1", "pg_dump: error: postgresql://poser:secret@db1/x is wrong."
+    )
     assert said.reason == "postgresql://poser:***@db1/x is wrong"
-    assert programs.Said("pg_dump was killed by SIGKILL", "").reason == "pg_dump was killed by SIGKILL"
+    assert programs.Finished("pg_dump was killed by SIGKILL", "").reason == "pg_dump was killed by SIGKILL"
 
 
 LINES = {

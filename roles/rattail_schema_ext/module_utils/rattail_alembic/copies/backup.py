@@ -115,10 +115,6 @@ def make(
     :raises Refused: if it failed; then no file of it is left.
     """
     started = time.monotonic()
-    try:
-        os.makedirs(directory, 0o700, exist_ok=True)
-    except OSError as error:
-        raise _unwritable(directory, str(error.strerror)) from None
     with connected(target) as connection:
         database = connection.info.dbname
         login, arguments = programs.dumping(connection, "backup", lock_wait_seconds)
@@ -130,18 +126,18 @@ def make(
         arguments.append("--schema-only")
     try:
         with _partial(path) as (number, partial):
-            said = programs.run(pg_dump, arguments, login, stdout=number)
-            if said.ok:
+            finished = programs.run(pg_dump, arguments, login, stdout=number)
+            if finished.ok:
                 os.fsync(number)
                 size, checksum = _measure(partial)
                 # this shows that it can be read
-                said = programs.run(pg_dump.beside("pg_restore"), ["--list", partial])
-            if not said.ok:
-                raise _failed(database, directory, said)
+                finished = programs.run(pg_dump.beside("pg_restore"), ["--list", partial])
+            if not finished.ok:
+                raise _failed(database, directory, finished)
             os.rename(partial, path)
         _sync_directory(directory)
     except OSError as error:
-        raise _failed(database, directory, programs.Said(str(error.strerror), "")) from None
+        raise _failed(database, directory, programs.Finished(str(error.strerror), "")) from None
     pruned, warnings = _prune(directory, names, mode, keep, os.path.basename(path))
     return Backup(path, size, checksum, round(time.monotonic() - started, 3), mode, pruned, warnings)
 
@@ -284,6 +280,7 @@ def _partial(path: str) -> Iterator[tuple[int, str]]:
     """A new file ``path.partial``, which is locked while it is open, and removed at the end unless it was renamed."""
     partial = path + _PARTIAL
     try:
+        os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
         number = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise _unwritable(os.path.dirname(path), str(error.strerror)) from None
@@ -372,13 +369,13 @@ def _no_space(directory: str, reason: str) -> Refused:
     )
 
 
-def _failed(database: str, directory: str, said: programs.Said) -> Refused:
-    if re.search("No space left on device|Disk quota exceeded", said.messages + said.ending):
+def _failed(database: str, directory: str, finished: programs.Finished) -> Refused:
+    if re.search("No space left on device|Disk quota exceeded", finished.messages + finished.ending):
         return _no_space(directory, "it was full before the backup was complete")
-    held = any(command.startswith("LOCK TABLE") for _, command in programs.errors(said.messages))
+    held = any(command.startswith("LOCK TABLE") for _, command in programs.errors(finished.messages))
     condition = "when no other session holds the table" if held else "when that is corrected"
     return Refused(
         "backup_failed",
-        f"The backup of {database} was not made, and nothing was changed: {said.reason}.",
+        f"The backup of {database} was not made, and nothing was changed: {finished.reason}.",
         f"Run again {condition}, or {_OTHERWISE}.",
     )

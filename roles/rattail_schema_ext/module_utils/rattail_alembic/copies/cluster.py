@@ -43,9 +43,7 @@ _SETTINGS = {
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "max_wal_size": "128MB",
-    "archive_mode": "off",
     "max_connections": "20",
-    "logging_collector": "off",
 }
 # They keep libpq from using the PG* variables, which are about the real server.
 _DIRECT = {
@@ -103,9 +101,9 @@ def started(initdb: programs.Program, directory: str = DIRECTORY) -> Iterator[Ta
             os.chown(home, account["uid"], account["gid"])
         data = os.path.join(home, "data")
         options = [f"--username={_SUPERUSER}", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"]
-        said = programs.run(initdb, [f"--pgdata={data}", *options], **account)
-        if not said.ok:
-            raise _not_started(said.reason)
+        finished = programs.run(initdb, [f"--pgdata={data}", *options], **account)
+        if not finished.ok:
+            raise _not_started(finished.reason)
         settings = {**_SETTINGS, "unix_socket_directories": home}
         arguments = ["-D", data, *(f"--{name}={value}" for name, value in settings.items())]
         log = stack.enter_context(open(os.path.join(home, "log"), "wb"))

@@ -60,7 +60,7 @@ class Program:
 
 
 @dataclass(frozen=True)
-class Said:
+class Finished:
     """How a program ended: ``ending`` is empty if it succeeded, and ``messages`` is what it wrote to stderr."""
 
     ending: str
@@ -168,14 +168,14 @@ class Running:
     process: subprocess.Popen[bytes]
     messages: IO[bytes]
 
-    def wait(self) -> Said:
+    def wait(self) -> Finished:
         """Wait until it ends."""
         status = self.process.wait()
         self.messages.seek(0)
         text = self.messages.read().decode(errors="replace")
         if status < 0:
-            return Said(f"{self.name} was killed by {signal.Signals(-status).name}", text)
-        return Said(f"{self.name} ended with exit code {status}" if status else "", text)
+            return Finished(f"{self.name} was killed by {signal.Signals(-status).name}", text)
+        return Finished(f"{self.name} ended with exit code {status}" if status else "", text)
 
 
 @contextmanager
@@ -237,7 +237,7 @@ def running(
         yield Running(program.name, process, messages)
 
 
-def run(program: Program, arguments: Sequence[str], login: Login | None = None, **options: Any) -> Said:
+def run(program: Program, arguments: Sequence[str], login: Login | None = None, **options: Any) -> Finished:
     """Run a program to its end; ``options`` as for :func:`running`."""
     with running(program, arguments, login, **options) as started:
         return started.wait()

@@ -41,6 +41,17 @@ _LOCK_POLL_SECONDS = 0.2
 _DATABASE_SOURCES = ("database", "database user")
 _OTHER_SOURCES = ("configuration file", "command line", "global", "user")
 
+# The last column: the extensions that only a superuser may create. Since release 13, a role that may create things
+# in the database may create trusted extensions.
+_FACTS = """
+select current_database(), current_user::text, current_setting('server_version_num')::int / 10000,
+  pg_database_size(current_database()), rolsuper, rolcreatedb,
+  (select string_agg(extname, ', ' order by extname) from pg_extension where not exists (
+    select from pg_available_extension_versions v where v.name = extname and v.version = extversion
+      and coalesce((to_jsonb(v) ->> 'trusted')::bool, v.name = 'plpgsql')))
+from pg_roles where rolname = current_user
+"""
+
 
 @dataclass(frozen=True)
 class Scratch:
@@ -85,9 +96,9 @@ def database(
         source = Source(real, content, dump, lock_wait_seconds)
         _drop_leftovers(real, facts)
         cluster.remove_leftovers(directory)
-        if facts.beside:
+        if facts.on_server:
             pg_dump = programs.choose("pg_dump", facts.major, bin_dir)
-            made = stack.enter_context(_beside(real, target, facts))
+            made = stack.enter_context(_on_server(real, target, facts))
             warnings = fill(source, pg_dump, made, owners=facts.superuser)
             _copy_settings(real, made, made.dbname, _DATABASE_SOURCES)
         else:
@@ -96,7 +107,7 @@ def database(
             made, restorer = _in_cluster(real, facts, admin)
             warnings = fill(source, initdb.beside("pg_dump"), restorer, owners=True)
             _copy_settings(real, restorer, facts.name, _DATABASE_SOURCES + _OTHER_SOURCES)
-        place = "server" if facts.beside else "cluster"
+        place = "server" if facts.on_server else "cluster"
         yield Scratch(made, place, round(time.monotonic() - started, 3), tuple(warnings))
 
 
@@ -110,7 +121,7 @@ def refuse_impossible(
     """
     with connected(target) as connection:
         facts = _Facts.of(connection)
-        if facts.beside:
+        if facts.on_server:
             programs.choose("pg_dump", facts.major, bin_dir).beside("pg_restore")
         else:
             _server_programs(facts, bin_dir, directory, content)
@@ -131,38 +142,24 @@ class _Facts:
     remedy: str = ""
 
     @property
-    def beside(self) -> bool:
+    def on_server(self) -> bool:
         """Whether the copy can be on the same server."""
         return not self.obstacle
 
     @classmethod
     def of(cls, connection: Any) -> _Facts:
-        [(*facts, may_create)] = query(
-            connection,
-            "select current_database(), current_user::text, current_setting('server_version_num')::int / 10000,"
-            " pg_database_size(current_database()), rolsuper, rolcreatedb from pg_roles where rolname = current_user",
-        )
+        [(*facts, may_create, extensions)] = query(connection, _FACTS)
         found = cls(*facts)
-        if found.superuser:
+        if found.superuser or (may_create and not extensions):
             return found
-        if not may_create:
-            return replace(
-                found,
-                obstacle=f"The role {found.role} may not create a scratch database",
-                remedy=f"Allow it, as a superuser (ALTER ROLE {quoted(found.role)} CREATEDB), ",
-            )
-        # since release 13, a role that may create things in the database may create trusted extensions
-        trusted = "trusted" if found.major >= 13 else "name = 'plpgsql'"
-        [(superusers,)] = query(
-            connection,
-            "select string_agg(extname, ', ' order by extname) from pg_extension where not exists ("
-            " select from pg_available_extension_versions v"
-            f" where v.name = extname and v.version = extversion and {trusted})",
+        if may_create:
+            only = f"Only a superuser may create extensions that {found.name} has ({extensions}) in a scratch database"
+            return replace(found, obstacle=only)
+        return replace(
+            found,
+            obstacle=f"The role {found.role} may not create a scratch database",
+            remedy=f"Allow it, as a superuser (ALTER ROLE {quoted(found.role)} CREATEDB), ",
         )
-        if not superusers:
-            return found
-        only = f"Only a superuser may create extensions that {found.name} has ({superusers}) in a scratch database"
-        return replace(found, obstacle=only)
 
 
 def _server_programs(facts: _Facts, bin_dir: str, directory: str, content: str) -> programs.Program:
@@ -183,7 +180,7 @@ def _server_programs(facts: _Facts, bin_dir: str, directory: str, content: str) 
 
 
 @contextlib.contextmanager
-def _beside(real: Any, target: Target, facts: _Facts) -> Iterator[Target]:
+def _on_server(real: Any, target: Target, facts: _Facts) -> Iterator[Target]:
     """An empty database on the same server; until it is dropped, we are connected to it."""
     name = f"{_prefix(facts.name)}{secrets.token_hex(4)}"
     made = replace(target, dbname=name, options={k: v for k, v in target.options.items() if k != "dbname"})
@@ -191,17 +188,30 @@ def _beside(real: Any, target: Target, facts: _Facts) -> Iterator[Target]:
         with _alone(real):
             # before it is created, in case a signal arrives between the two
             stack.callback(_drop, target, name)
-            _create(real, facts.name, name, _locale(real))
+            _create(real, real, name)
             stack.enter_context(connected(made))
         yield made
 
 
-def _create(connection: Any, original: str, name: str, options: str) -> None:
-    """Create the database ``name``; ``options`` are the last words of CREATE DATABASE."""
+def _create(real: Any, connection: Any, name: str) -> None:
+    """Create the database ``name`` by ``connection``, with the encoding and collation of the real one."""
+    [(row, encoding)] = query(
+        real, "select to_jsonb(d), pg_encoding_to_char(encoding) from pg_database d where datname = current_database()"
+    )
+    options = {"encoding": encoding, "lc_collate": row["datcollate"], "lc_ctype": row["datctype"]}
+    provider = {"i": "icu", "b": "builtin"}.get(row.get("datlocprovider", "c"))
+    if provider:
+        options["locale_provider"] = provider
+        # the column had another name in releases 15 and 16
+        options[f"{provider}_locale"] = row.get("datlocale") or row.get("daticulocale")
+        options["icu_rules"] = row.get("daticurules")
+    given = {option: value for option, value in options.items() if value}
+    original, database = real.info.dbname, quoted(name).replace("%", "%%")
     comment = f"Scratch copy of {original}, made by rattail_schema_ext on {os.uname().nodename}: may be dropped."
+    create = " ".join([f"create database {database} template template0", *(f"{option} %s" for option in given)])
     try:
-        query(connection, f"create database {quoted(name)} template template0 {options}")
-        query(connection, f"comment on database {quoted(name)} is %s", (comment,))
+        query(connection, create, list(given.values()))
+        query(connection, f"comment on database {database} is %s", (comment,))
     except driver().Error as error:
         raise failed(original, str(error)) from None
 
@@ -250,38 +260,18 @@ def _drop(target: Target, name: str) -> None:
         query(connection, f"drop database if exists {quoted(name)}")
 
 
-def _locale(connection: Any) -> str:
-    """The options of CREATE DATABASE that give another database the encoding and collation of this one."""
-    [(row, encoding)] = query(
-        connection,
-        "select to_jsonb(d), pg_encoding_to_char(encoding) from pg_database d where datname = current_database()",
-    )
-    options = {"encoding": encoding, "lc_collate": row["datcollate"], "lc_ctype": row["datctype"]}
-    provider = {"i": "icu", "b": "builtin"}.get(row.get("datlocprovider", "c"))
-    if provider:
-        options["locale_provider"] = provider
-        # the column had another name in releases 15 and 16
-        options[f"{provider}_locale"] = row.get("datlocale") or row.get("daticulocale")
-        options["icu_rules"] = row.get("daticurules")
-    given = {name: value for name, value in options.items() if value}
-    [literals] = query(connection, "select " + ", ".join(["quote_literal(%s)"] * len(given)), list(given.values()))
-    return " ".join(f"{name} {literal}" for name, literal in zip(given, literals))
-
-
 def _copy_settings(real: Any, made: Target, name: str, sources: Sequence[str]) -> None:
     """Give the database ``name`` the settings that a session of the real one begins with, such as search_path.
 
     Settings that the role may not make are left out.
     """
     chosen = "select name, reset_val from pg_settings where context = 'user' and source = any(%s)"
-    settings = query(real, chosen, (list(sources),))
-    if settings:
-        with connected(made) as connection:
-            for setting, value in settings:
-                with contextlib.suppress(driver().Error):
-                    # ALTER DATABASE alone would read a list as one name
-                    query(connection, "select set_config(%s, %s, false)", (setting, value))
-                    query(connection, f"alter database {quoted(name)} set {quoted(setting)} from current")
+    with connected(made) as connection:
+        for setting, value in query(real, chosen, (list(sources),)):
+            with contextlib.suppress(driver().Error):
+                # ALTER DATABASE alone would read a list as one name
+                query(connection, "select set_config(%s, %s, false)", (setting, value))
+                query(connection, f"alter database {quoted(name)} set {quoted(setting)} from current")
 
 
 def _in_cluster(real: Any, facts: _Facts, admin: Target) -> tuple[Target, Target]:
@@ -293,7 +283,8 @@ def _in_cluster(real: Any, facts: _Facts, admin: Target) -> tuple[Target, Target
     with connected(admin) as connection:
         _copy_roles(real, connection)
         query(connection, f"drop database if exists {quoted(facts.name)}")
-        _create(connection, facts.name, facts.name, f"{_locale(real)} owner {quoted(facts.role)}")
+        _create(real, connection, facts.name)
+        query(connection, f"alter database {quoted(facts.name)} owner to {quoted(facts.role)}")
     return made, restorer
 
 
@@ -320,22 +311,16 @@ def _copy_roles(real: Any, connection: Any) -> None:
 @contextlib.contextmanager
 def _ended_by_signals() -> Iterator[None]:
     """Raise SystemExit for a signal that would end this process; a second one ends it at once."""
-    if threading.current_thread() is not threading.main_thread():
+    # only the main thread may set handlers
+    signals = (signal.SIGTERM, signal.SIGHUP) if threading.current_thread() is threading.main_thread() else ()
+    with contextlib.ExitStack() as stack:
+
+        def end(number: int, _frame: Any) -> None:
+            stack.close()
+            raise SystemExit(128 + number)
+
+        for each in signals:
+            if signal.getsignal(each) == signal.SIG_DFL:
+                stack.callback(signal.signal, each, signal.SIG_DFL)
+                signal.signal(each, end)
         yield
-        return
-    ours = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) == signal.SIG_DFL]
-
-    def restore() -> None:
-        for each in ours:
-            signal.signal(each, signal.SIG_DFL)
-
-    def end(number: int, _frame: Any) -> None:
-        restore()
-        raise SystemExit(128 + number)
-
-    for each in ours:
-        signal.signal(each, end)
-    try:
-        yield
-    finally:
-        restore()

@@ -126,15 +126,15 @@ class _Dump:
         full = self._source.content == FULL
         # --schema-only leaves out large objects, which rows may refer to
         sections = ["--section=pre-data", "--section=post-data"] if full else ["--schema-only"]
-        said = programs.run(self._program, [*self._arguments, *sections], self._login, stdout=file.fileno())
-        if not said.ok:
-            raise failed(self._source.name, said.reason)
+        finished = programs.run(self._program, [*self._arguments, *sections], self._login, stdout=file.fileno())
+        if not finished.ok:
+            raise failed(self._source.name, finished.reason)
 
     def rows(self, into: _Restore) -> None:
         """Send the rows through a pipe."""
         chosen = ["--section=data"]
         if self._source.content == SCHEMA:
-            found = "select from pg_tables where tablename = %s limit 1"
+            found = "select 1 from pg_tables where tablename = %s limit 1"
             if not query(self._source.connection, found, (VERSION_TABLE,)):
                 return
             chosen = ["--data-only", f"--table=*.{VERSION_TABLE}"]
@@ -190,13 +190,13 @@ class _Restore:
         """Start restoring what comes through ``pipe``."""
         return programs.running(self._program, [*self._arguments, *self._strict], self._login, stdin=pipe)
 
-    def judge(self, said: programs.Said) -> None:
+    def judge(self, finished: programs.Finished) -> None:
         """Raise Refused if a restore failed."""
-        found = _true_errors(said)
+        found = _true_errors(finished)
         if found:
             raise failed(self._name, found[0][0])
-        if not said.ok and not programs.errors(said.messages):
-            raise failed(self._name, said.ending)
+        if not finished.ok and not programs.errors(finished.messages):
+            raise failed(self._name, finished.ending)
 
     @functools.cached_property
     def _entries(self) -> list[str]:
@@ -205,14 +205,14 @@ class _Restore:
         with tempfile.TemporaryFile() as listed:
             descriptor = self._archive.fileno()
             path = f"/proc/self/fd/{descriptor}"
-            said = programs.run(self._program, ["--list", path], stdout=listed.fileno(), inherited=[descriptor])
-            if not said.ok:
-                raise failed(self._name, said.reason)
+            finished = programs.run(self._program, ["--list", path], stdout=listed.fileno(), inherited=[descriptor])
+            if not finished.ok:
+                raise failed(self._name, finished.reason)
             listed.seek(0)
             lines = listed.read().decode().splitlines()
         return [line for line in lines if line and not line.startswith(";") and not _is(line, never)]
 
-    def _run(self, options: Sequence[str], entries: Sequence[str] = ()) -> programs.Said:
+    def _run(self, options: Sequence[str], entries: Sequence[str] = ()) -> programs.Finished:
         """Restore ``entries``, or everything if none are given."""
         with tempfile.TemporaryFile() as chosen:
             chosen.write("".join(f"{line}\n" for line in entries).encode())
@@ -223,6 +223,6 @@ class _Restore:
             return programs.run(self._program, arguments, self._login, inherited=inherited)
 
 
-def _true_errors(said: programs.Said) -> list[tuple[str, str]]:
+def _true_errors(finished: programs.Finished) -> list[tuple[str, str]]:
     """Its errors but for settings of pg_restore's own session, which an older server may not know."""
-    return [(error, command) for error, command in programs.errors(said.messages) if not command.startswith("SET ")]
+    return [(error, command) for error, command in programs.errors(finished.messages) if not command.startswith("SET ")]
