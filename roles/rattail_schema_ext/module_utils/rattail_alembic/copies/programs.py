@@ -87,11 +87,10 @@ def find(name: str, bin_dir: str = "") -> list[Program]:
 
     :param bin_dir: the one directory to look in; empty: PATH, and where distributions put them.
     """
-    if bin_dir:
-        directories = [bin_dir]
-    else:
-        directories = [each for each in os.environ.get("PATH", os.defpath).split(os.pathsep) if each]
-        directories += [each for place in _PLACES for each in sorted(glob.glob(place))]
+    directories = [bin_dir]
+    if not bin_dir:
+        places = (each for place in _PLACES for each in sorted(glob.glob(place)))
+        directories = [*filter(None, os.environ.get("PATH", os.defpath).split(os.pathsep)), *places]
     found: dict[str, Program] = {}
     for directory in directories:
         path = os.path.join(directory, name)

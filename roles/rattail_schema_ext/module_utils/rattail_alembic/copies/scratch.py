@@ -27,7 +27,7 @@ from ..problem import Refused
 from . import cluster, programs
 from .credentials import Login, connected, query
 from .programs import FULL, LOCK_WAIT_SECONDS, SCHEMA
-from .transfer import Source, failed, fill
+from .transfer import failed, fill
 
 __all__ = ["FULL", "SCHEMA", "Scratch", "database", "refuse_impossible"]
 
@@ -38,7 +38,7 @@ _LOCK = (1_919_252_068, 1_935_897_447)
 _LOCK_POLL_SECONDS = 0.2
 
 # Values of pg_settings.source: of the settings of one database, and of those that a new session has besides.
-_DATABASE_SOURCES = ("database", "database user")
+_DATABASE_SOURCES: tuple[str, ...] = ("database", "database user")
 _OTHER_SOURCES = ("configuration file", "command line", "global", "user")
 
 # The last column: the extensions that only a superuser may create. Since release 13, a role that may create things
@@ -93,20 +93,21 @@ def database(
     started = time.monotonic()
     with _ended_by_signals(), connected(target) as real, contextlib.ExitStack() as stack:
         facts = _Facts.of(real)
-        source = Source(real, content, dump, lock_wait_seconds)
         _drop_leftovers(real, facts)
         cluster.remove_leftovers(directory)
         if facts.on_server:
             pg_dump = programs.choose("pg_dump", facts.major, bin_dir)
-            made = stack.enter_context(_on_server(real, target, facts))
-            warnings = fill(source, pg_dump, made, owners=facts.superuser)
-            _copy_settings(real, made, made.dbname, _DATABASE_SOURCES)
+            made = filled = stack.enter_context(_on_server(real, target, facts))
+            owners, sources = facts.superuser, _DATABASE_SOURCES
         else:
             initdb = _server_programs(facts, bin_dir, directory, content)
-            admin = stack.enter_context(cluster.started(initdb, directory))
-            made, restorer = _in_cluster(real, facts, admin)
-            warnings = fill(source, initdb.beside("pg_dump"), restorer, owners=True)
-            _copy_settings(real, restorer, facts.name, _DATABASE_SOURCES + _OTHER_SOURCES)
+            pg_dump = initdb.beside("pg_dump")
+            made, filled = _in_cluster(real, facts, stack.enter_context(cluster.started(initdb, directory)))
+            owners, sources = True, _DATABASE_SOURCES + _OTHER_SOURCES
+        warnings = fill(
+            real, filled, pg_dump, content=content, dump=dump, owners=owners, lock_wait_seconds=lock_wait_seconds
+        )
+        _copy_settings(real, filled, sources)
         place = "server" if facts.on_server else "cluster"
         yield Scratch(made, place, round(time.monotonic() - started, 3), tuple(warnings))
 
@@ -260,18 +261,18 @@ def _drop(target: Target, name: str) -> None:
         query(connection, f"drop database if exists {quoted(name)}")
 
 
-def _copy_settings(real: Any, made: Target, name: str, sources: Sequence[str]) -> None:
-    """Give the database ``name`` the settings that a session of the real one begins with, such as search_path.
+def _copy_settings(real: Any, copy: Target, sources: Sequence[str]) -> None:
+    """Give the copy the settings that a session of the real one begins with, such as search_path.
 
     Settings that the role may not make are left out.
     """
     chosen = "select name, reset_val from pg_settings where context = 'user' and source = any(%s)"
-    with connected(made) as connection:
+    with connected(copy) as connection:
         for setting, value in query(real, chosen, (list(sources),)):
             with contextlib.suppress(driver().Error):
                 # ALTER DATABASE alone would read a list as one name
                 query(connection, "select set_config(%s, %s, false)", (setting, value))
-                query(connection, f"alter database {quoted(name)} set {quoted(setting)} from current")
+                query(connection, f"alter database {quoted(copy.dbname)} set {quoted(setting)} from current")
 
 
 def _in_cluster(real: Any, facts: _Facts, admin: Target) -> tuple[Target, Target]:

@@ -10,15 +10,14 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import IO, Any
 
-from ..postgres.contents import VERSION_TABLE, quoted
+from ..postgres.contents import VERSION_TABLE
 from ..postgres.url import Target
 from ..problem import Refused
 from . import cluster, programs
 from .credentials import Login, connected, query
-from .programs import FULL, LOCK_WAIT_SECONDS, SCHEMA
+from .programs import FULL
 
 # Entries of an archive that are about more than the database: a copy must not subscribe to anything.
 _NEVER = r"(?:PUBLICATION|SUBSCRIPTION)\b.*"
@@ -27,7 +26,7 @@ _SUPERUSERS = r"(?:EVENT TRIGGER|COMMENT - EXTENSION|COMMENT - EVENT TRIGGER|COM
 _GRANTS = r"(?:DEFAULT )?ACL\b.*"
 
 _OTHER_OWNERS = """
-select distinct pg_get_userbyid(relowner), current_user::text
+select distinct relowner::regrole::text, current_user::regrole::text
 from pg_class c join pg_namespace n on n.oid = relnamespace
 where relkind <> 'i' and nspname !~ '^pg_' and nspname <> 'information_schema'
   and pg_get_userbyid(relowner) <> current_user
@@ -35,54 +34,47 @@ order by 1
 """
 
 
-@dataclass(frozen=True)
-class Source:
-    """What a copy is filled from.
+def fill(
+    real: Any,
+    target: Target,
+    pg_dump: programs.Program,
+    *,
+    content: str,
+    dump: str,
+    owners: bool,
+    lock_wait_seconds: int,
+) -> list[str]:
+    """Fill ``target`` from the database of the connection ``real``; returns sentences about what was not copied.
 
-    ``connection`` is one to the real database. ``content`` is ``FULL``, or ``SCHEMA``: no rows but those
-    of the version tables. ``dump`` is the path of a full backup to use for a full copy, if any.
-    ``lock_wait_seconds`` is how long pg_dump waits for a table that another session has locked.
-    """
-
-    connection: Any
-    content: str = FULL
-    dump: str = ""
-    lock_wait_seconds: int = LOCK_WAIT_SECONDS
-
-    @property
-    def name(self) -> str:
-        return str(self.connection.info.dbname)
-
-
-def fill(source: Source, pg_dump: programs.Program, target: Target, *, owners: bool) -> list[str]:
-    """Fill ``target``; returns sentences about what could not be copied.
-
+    :param content: ``FULL``, or ``SCHEMA``: no rows but those of the version tables.
+    :param dump: the path of a full backup to use for a full copy, if any.
     :param owners: whether objects keep their owners, which takes a superuser; if not, everything belongs
         to the role of ``target``, which makes the grants that it is allowed to make.
+    :param lock_wait_seconds: how long pg_dump waits for a table that another session has locked.
     :raises Refused: if anything else fails.
     """
-    dump = source.dump if source.content == FULL else ""
+    dump = dump if content == FULL else ""
     with connected(target) as connection, open(dump, "rb") if dump else tempfile.TemporaryFile() as archive:
-        into = _Restore(source.name, pg_dump.beside("pg_restore"), connection, archive, owners)
+        transfer = _Transfer(real, connection, pg_dump, archive, owners, lock_wait_seconds)
         if dump:
-            into.definitions("pre-data")
-            into.rows()
+            transfer.restore("pre-data")
+            transfer.restore("data")
         else:
             # schema and rows are read one after the other, but must be of the same moment
-            with _snapshot(source.connection) as snapshot:
-                reading = _Dump(source, pg_dump, snapshot)
-                reading.schema(archive)
-                into.definitions("pre-data")
-                reading.rows(into)
-        into.definitions("post-data")
+            with _snapshot(real) as snapshot:
+                transfer.dump(snapshot, content)
+                transfer.restore("pre-data")
+                if content == FULL:
+                    transfer.pipe(snapshot, "--section=data")
+                elif query(real, "select 1 from pg_tables where tablename = %s limit 1", (VERSION_TABLE,)):
+                    transfer.pipe(snapshot, "--data-only", f"--table=*.{VERSION_TABLE}")
+        transfer.restore("post-data")
         warnings: list[str] = []
         if not owners:
-            warnings += [
-                f"What belongs to {quoted(owner)} in {source.name} belongs to {quoted(role)} in the copy."
-                for owner, role in query(source.connection, _OTHER_OWNERS)
-            ]
-            warnings += into.grants()
-        if source.content == FULL:
+            for owner, role in query(real, _OTHER_OWNERS):
+                warnings.append(f"What belongs to {owner} in {real.info.dbname} belongs to {role} in the copy.")
+            warnings += transfer.grant()
+        if content == FULL:
             # without statistics, a statement would not take as long as on the real database
             query(connection, "set statement_timeout = 0")
             query(connection, "analyze")
@@ -112,38 +104,49 @@ def _snapshot(connection: Any) -> Iterator[str]:
             query(connection, "rollback")
 
 
-class _Dump:
-    """pg_dump of the real database, in one snapshot."""
+class _Transfer:
+    """pg_dump of the real database, and pg_restore into the database of ``connection``, by way of ``archive``."""
 
-    def __init__(self, source: Source, pg_dump: programs.Program, snapshot: str) -> None:
-        self._source = source
-        self._program = pg_dump
-        self._login, arguments = programs.dumping(source.connection, "scratch", source.lock_wait_seconds)
-        self._arguments = [*arguments, f"--snapshot={snapshot}"]
+    def __init__(
+        self,
+        real: Any,
+        connection: Any,
+        pg_dump: programs.Program,
+        archive: IO[bytes],
+        owners: bool,
+        lock_wait_seconds: int,
+    ) -> None:
+        self._name = str(real.info.dbname)
+        self._archive = archive
+        self._owners = owners
+        self._pg_dump = pg_dump
+        self._source, self._dump_arguments = programs.dumping(real, "scratch", lock_wait_seconds)
+        self._pg_restore = pg_dump.beside("pg_restore")
+        self._target = Login.of(connection)
+        self._restore_arguments = [*programs.TO_DATABASE, "--no-tablespaces"]
+        # A newer pg_restore begins with settings that an older server does not know.
+        if pg_dump.major <= connection.info.server_version // 10000:
+            self._restore_arguments.append("--exit-on-error")
 
-    def schema(self, file: IO[bytes]) -> None:
-        """Write everything but the rows to ``file``."""
-        full = self._source.content == FULL
+    def dump(self, snapshot: str, content: str) -> None:
+        """Write everything but the rows to the archive."""
         # --schema-only leaves out large objects, which rows may refer to
-        sections = ["--section=pre-data", "--section=post-data"] if full else ["--schema-only"]
-        finished = programs.run(self._program, [*self._arguments, *sections], self._login, stdout=file.fileno())
+        sections = ["--section=pre-data", "--section=post-data"] if content == FULL else ["--schema-only"]
+        arguments = [*self._dump_arguments, f"--snapshot={snapshot}", *sections]
+        finished = programs.run(self._pg_dump, arguments, self._source, stdout=self._archive.fileno())
         if not finished.ok:
-            raise failed(self._source.name, finished.reason)
+            raise failed(self._name, finished.reason)
 
-    def rows(self, into: _Restore) -> None:
-        """Send the rows through a pipe."""
-        chosen = ["--section=data"]
-        if self._source.content == SCHEMA:
-            found = "select 1 from pg_tables where tablename = %s limit 1"
-            if not query(self._source.connection, found, (VERSION_TABLE,)):
-                return
-            chosen = ["--data-only", f"--table=*.{VERSION_TABLE}"]
+    def pipe(self, snapshot: str, *chosen: str) -> None:
+        """Send rows from one database to the other."""
+        arguments = [*self._dump_arguments, f"--snapshot={snapshot}", "--compress=0", *chosen]
         reading, writing = os.pipe()
-        arguments = [*self._arguments, "--compress=0", *chosen]
         with contextlib.ExitStack() as stack:
             try:
-                dumping = stack.enter_context(programs.running(self._program, arguments, self._login, stdout=writing))
-                restoring = stack.enter_context(into.reading(reading))
+                dumping = stack.enter_context(programs.running(self._pg_dump, arguments, self._source, stdout=writing))
+                restoring = stack.enter_context(
+                    programs.running(self._pg_restore, self._restore_arguments, self._target, stdin=reading)
+                )
             finally:
                 # so that each of the two notices when the other ends
                 os.close(reading)
@@ -152,51 +155,21 @@ class _Dump:
         # The one that fails first ends the other: a pg_dump that nobody reads from has no error of its own, and
         # neither has a pg_restore that does not get the whole archive.
         if programs.errors(dumped.messages) and not re.search("Broken pipe", dumped.messages):
-            raise failed(self._source.name, dumped.reason)
-        into.judge(restored)
+            raise failed(self._name, dumped.reason)
+        self._judge(restored)
         if not dumped.ok:
-            raise failed(self._source.name, dumped.reason)
+            raise failed(self._name, dumped.reason)
 
+    def restore(self, section: str) -> None:
+        """Restore a section of the archive."""
+        plain = [] if self._owners or section == "data" else ["--no-owner", "--no-privileges"]
+        self._judge(self._run([f"--section={section}", *plain], self._entries))
 
-class _Restore:
-    """pg_restore of one archive into one database."""
-
-    def __init__(self, name: str, program: programs.Program, connection: Any, archive: IO[bytes], owners: bool) -> None:
-        self._name = name
-        self._program = program
-        self._login = Login.of(connection)
-        self._archive = archive
-        self._owners = owners
-        self._arguments = [*programs.TO_DATABASE, "--no-tablespaces"]
-        # A newer pg_restore begins with settings that an older server does not know.
-        self._strict = ["--exit-on-error"] if program.major <= connection.info.server_version // 10000 else []
-
-    def definitions(self, section: str) -> None:
-        """Restore one section but for its rows."""
-        plain = [] if self._owners else ["--no-owner", "--no-privileges"]
-        self.judge(self._run([*self._strict, f"--section={section}", *plain], self._entries))
-
-    def rows(self) -> None:
-        """Restore all rows."""
-        self.judge(self._run([*self._strict, "--section=data"]))
-
-    def grants(self) -> list[str]:
+    def grant(self) -> list[str]:
         """Make the grants that the role may make; a sentence about each of the others."""
         entries = [line for line in self._entries if _is(line, _GRANTS)]
         errors = _true_errors(self._run(["--no-owner"], entries)) if entries else []
         return [f"The copy does not have this: {command or error}" for error, command in errors]
-
-    def reading(self, pipe: int) -> contextlib.AbstractContextManager[programs.Running]:
-        """Start restoring what comes through ``pipe``."""
-        return programs.running(self._program, [*self._arguments, *self._strict], self._login, stdin=pipe)
-
-    def judge(self, finished: programs.Finished) -> None:
-        """Raise Refused if a restore failed."""
-        found = _true_errors(finished)
-        if found:
-            raise failed(self._name, found[0][0])
-        if not finished.ok and not programs.errors(finished.messages):
-            raise failed(self._name, finished.ending)
 
     @functools.cached_property
     def _entries(self) -> list[str]:
@@ -205,22 +178,29 @@ class _Restore:
         with tempfile.TemporaryFile() as listed:
             descriptor = self._archive.fileno()
             path = f"/proc/self/fd/{descriptor}"
-            finished = programs.run(self._program, ["--list", path], stdout=listed.fileno(), inherited=[descriptor])
+            finished = programs.run(self._pg_restore, ["--list", path], stdout=listed.fileno(), inherited=[descriptor])
             if not finished.ok:
                 raise failed(self._name, finished.reason)
             listed.seek(0)
             lines = listed.read().decode().splitlines()
         return [line for line in lines if line and not line.startswith(";") and not _is(line, never)]
 
-    def _run(self, options: Sequence[str], entries: Sequence[str] = ()) -> programs.Finished:
-        """Restore ``entries``, or everything if none are given."""
+    def _run(self, options: Sequence[str], entries: Sequence[str]) -> programs.Finished:
         with tempfile.TemporaryFile() as chosen:
             chosen.write("".join(f"{line}\n" for line in entries).encode())
             chosen.flush()
             inherited = [self._archive.fileno(), chosen.fileno()]
-            archive, entries_file = (f"/proc/self/fd/{descriptor}" for descriptor in inherited)
-            arguments = [*self._arguments, *options, *([f"--use-list={entries_file}"] if entries else []), archive]
-            return programs.run(self._program, arguments, self._login, inherited=inherited)
+            archive, use = (f"/proc/self/fd/{descriptor}" for descriptor in inherited)
+            arguments = [*self._restore_arguments, *options, f"--use-list={use}", archive]
+            return programs.run(self._pg_restore, arguments, self._target, inherited=inherited)
+
+    def _judge(self, finished: programs.Finished) -> None:
+        """Raise Refused if a restore failed."""
+        found = _true_errors(finished)
+        if found:
+            raise failed(self._name, found[0][0])
+        if not finished.ok and not programs.errors(finished.messages):
+            raise failed(self._name, finished.ending)
 
 
 def _true_errors(finished: programs.Finished) -> list[tuple[str, str]]:
