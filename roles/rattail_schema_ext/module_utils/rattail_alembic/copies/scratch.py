@@ -31,6 +31,7 @@ from .transfer import failed, fill
 
 __all__ = ["FULL", "SCHEMA", "Scratch", "database", "refuse_impossible"]
 
+SERVER, CLUSTER = "a copy on the same server", "a copy in a server of its own"
 _PREFIX = "rattail_schema_ext_scratch_"
 # Held while a scratch database exists to which nobody is connected yet. Locks with two keys and locks with one
 # are different (PostgreSQL, "Advisory Locks"): it does not conflict with those of other programs.
@@ -57,13 +58,12 @@ from pg_roles where rolname = current_user
 class Scratch:
     """A scratch database.
 
-    ``place`` is ``server`` (that of the real one) or ``cluster``. ``seconds`` is how long it took to make.
-    ``warnings`` are sentences about what is different from the real one.
+    ``place`` is part of a sentence: ``SERVER`` or ``CLUSTER``. ``warnings`` are sentences about what is
+    different from the real one.
     """
 
     target: Target
     place: str
-    seconds: float
     warnings: tuple[str, ...] = ()
 
 
@@ -90,7 +90,6 @@ def database(
     :param lock_wait_seconds: how long pg_dump waits for a table that another session has locked.
     :raises Refused: if it cannot be made or filled.
     """
-    started = time.monotonic()
     with _ended_by_signals(), connected(target) as real, contextlib.ExitStack() as stack:
         facts = _Facts.of(real)
         _drop_leftovers(real, facts)
@@ -108,8 +107,7 @@ def database(
             real, filled, pg_dump, content=content, dump=dump, owners=owners, lock_wait_seconds=lock_wait_seconds
         )
         _copy_settings(real, filled, sources)
-        place = "server" if facts.on_server else "cluster"
-        yield Scratch(made, place, round(time.monotonic() - started, 3), tuple(warnings))
+        yield Scratch(made, SERVER if facts.on_server else CLUSTER, tuple(warnings))
 
 
 def refuse_impossible(
