@@ -188,7 +188,7 @@ def _owner(ready: Ready, schema: str, name: str) -> str:
     """Whose a name is: core's label, the package of another version location, or ``others``."""
     whose = owners.of_locations(ready)
     ours = standard(ready.request.app)
-    if name in whose[ours].reserved:
+    if whose[ours].is_core(name):
         return ready.request.base.label
     packages = {location.spec: location.package.partition(".")[0] for location in ready.locations}
     theirs = (packages[spec] for spec, prefixes in whose.items() if spec != ours and prefixes.owns(schema, name))

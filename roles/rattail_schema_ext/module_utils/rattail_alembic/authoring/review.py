@@ -67,7 +67,7 @@ def hold(ready: Ready, subject: Subject, answer: Answer) -> Review:
     review = Review(result=PASSED)
     bin_dir = ready.request.postgresql_bin_dir
     with scratch.database(ready.way, content=scratch.SCHEMA, bin_dir=bin_dir) as copy:
-        review.place = {"server": "a copy on the same server", "cluster": "a copy in a server of its own"}[copy.place]
+        review.place = copy.place
         answer.warn(*copy.warnings)
         try:
             _prove(ready, subject, copy.target, review)
