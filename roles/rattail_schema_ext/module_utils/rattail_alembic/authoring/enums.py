@@ -36,13 +36,10 @@ def provide(script: Any, cursor: Any) -> list[str]:
 
     found = run(cursor, _LABELS)
     there = {(schema, name) for schema, name, *_ in found} | {("", name) for _, name, _, visible in found if visible}
-    new: dict[str, Any] = {}
-    for owner, attribute, kind in _uses(script.upgrade_ops):
-        if (kind.schema or "", kind.name) not in there:
-            new.setdefault(_sql_name(kind), kind)
-        setattr(owner, attribute, _existing(getattr(owner, attribute)))
-    for owner, attribute, _kind in _uses(script.downgrade_ops):
-        setattr(owner, attribute, _existing(getattr(owner, attribute)))
+    uses = list(_uses(script.upgrade_ops))
+    new = {_sql_name(kind): kind for *_, kind in uses if (kind.schema or "", kind.name) not in there}
+    for _, holder, attribute, _ in [*uses, *_uses(script.downgrade_ops)]:
+        setattr(holder, attribute, _existing(getattr(holder, attribute)))
     create = [f"CREATE TYPE {name} AS ENUM ({', '.join(map(_literal, kind.enums))})" for name, kind in new.items()]
     script.upgrade_ops.ops[:0] = [ExecuteSQLOp(statement) for statement in create]
     script.downgrade_ops.ops += [ExecuteSQLOp(f"DROP TYPE {name}") for name in reversed(list(new))]
@@ -70,35 +67,23 @@ def changes(tables: Iterable[Any], cursor: Any, own: Prefixes) -> list[str]:
     return list(said.values())
 
 
-def named(container: Any) -> Iterator[tuple[str, str]]:
-    """Enumeration and table of each column with one: pairs of names."""
-    for operation in flat(container):
-        table = getattr(operation, "table_name", "")
-        for column in _columns(operation):
-            kind = _enumeration(column.type)
-            if kind is not None:
-                yield str(kind.name), table
+def named(container: Any) -> dict[str, str]:
+    """Enumeration → a table with a column of it, both by name."""
+    return {str(kind.name): table for table, _, _, kind in _uses(container)}
 
 
-def _columns(operation: Any) -> list[Any]:
+def _uses(container: Any) -> Iterator[tuple[str, Any, str, Any]]:
+    """Where an enumeration is used: the table, what holds the type, by which attribute, and the enumeration."""
     from sqlalchemy import Column
 
-    if type(operation).__name__ == "CreateTableOp":
-        return [item for item in operation.columns if isinstance(item, Column)]
-    return [operation.column] if type(operation).__name__ == "AddColumnOp" else []
-
-
-def _uses(container: Any) -> Iterator[tuple[Any, str, Any]]:
-    """Where an enumeration is used: what holds it, by which attribute, and the enumeration."""
-    for operation in flat(container):
-        holders = [(column, "type") for column in _columns(operation)]
-        if type(operation).__name__ == "AlterColumnOp":
-            both = ("modify_type", "existing_type")
-            holders += [(operation, name) for name in both if getattr(operation, name, None)]
+    for operation in flat(container, "CreateTableOp", "AddColumnOp", "AlterColumnOp"):
+        items = [*getattr(operation, "columns", ()), getattr(operation, "column", None)]
+        holders = [(item, "type") for item in items if isinstance(item, Column)]
+        holders += [(operation, name) for name in ("modify_type", "existing_type") if getattr(operation, name, None)]
         for holder, attribute in holders:
             kind = _enumeration(getattr(holder, attribute))
             if kind is not None:
-                yield holder, attribute, kind
+                yield operation.table_name, holder, attribute, kind
 
 
 def _enumeration(kind: Any) -> Any:
