@@ -178,7 +178,7 @@ def test_a_draft_that_fails_is_kept_beside_its_review(cloning: Server) -> None:
     edit(cloning, models, COLUMN, f"    spare_uuid = sa.Column(sa.ForeignKey('poser_spare.uuid'))\n\n{COLUMN}")
     before = scripts(cloning)
     answer = review(cloning)
-    assert "did not stand the review, so it was not written (it is kept, with its review, in " in answer["failure"]
+    assert "did not pass its review and was not written (it is kept, with its review, in " in answer["failure"]
     assert 'relation "poser_spare" does not exist' in answer["failure"]
     assert scripts(cloning) == before
     kept = sorted(path.suffix for path in (cloning.env_dir / "app" / "schema-reviews").iterdir())

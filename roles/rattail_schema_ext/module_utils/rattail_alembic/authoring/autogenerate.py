@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -16,10 +17,10 @@ from ..migration.alembic_api import alembic_config, run_env, run_hooks, script_d
 from ..migration.ask_app import answer
 from ..migration.child import Report, in_child
 from ..migration.runner import lead_connections
-from ..observe.answer import Dependency, LeftOut
+from ..observe.answer import Dependency, LeftOut, NewRevision
 from ..problem import Refused
 from . import enums, operations, uncompared
-from .draft import Draft, Drafted
+from .draft import Draft, Drafted, branch, place
 
 # What SQLAlchemy's text() takes for a parameter.
 _PARAMETER = re.compile(r"(?<![:\w\\]):(?=\w+(?!:))")
@@ -29,15 +30,15 @@ def choose(scripts: Any, context: Any, wanted: Draft) -> dict[str, Any]:
     """Make of Alembic's ``MigrationScript`` (of ``scripts`` the only one) what is to be written.
 
     :param context: Alembic's MigrationContext.
-    :returns: what a :class:`draft.Drafted` holds of it, and whether there is ``something``.
+    :returns: ``tables``, ``depends_on``, ``hints`` and ``left_out`` as :class:`draft.Drafted` has them.
     :raises Refused: where the app's models are not among those compared, or have names that they must not have.
     """
-    found: dict[str, Any] = {"tables": [], "depends_on": [], "left_out": [], "hints": [], "something": False}
     if not scripts:  # taken away by a hook of the app's
-        return found
+        return {}
     script, own, cursor = scripts[0], wanted.own, context.connection.connection.cursor()
     metadata = context.opts["target_metadata"]
-    tables = [table for each in _as_list(metadata) for table in each.tables.values()]
+    metadata = metadata if isinstance(metadata, (list, tuple)) else [metadata]
+    tables = [table for each in metadata for table in each.tables.values()]
     _refuse_models(wanted, tables)
     taken = operations.keep_own(script.upgrade_ops, own)
     operations.keep_own(script.downgrade_ops, own)
@@ -54,7 +55,7 @@ def choose(scripts: Any, context: Any, wanted: Draft) -> dict[str, Any]:
     operations.keep_names(script.downgrade_ops)
     # foreign keys between tables that refer to each other are dropped before the tables
     script.upgrade_ops.ops[:0] = [key.reverse() for key in operations.untie(script.downgrade_ops)]
-    found["hints"] = [
+    hints = [
         *operations.renames(script.upgrade_ops),
         *enums.changes(tables, cursor, own),
         *uncompared.hints(script.upgrade_ops, theirs, context.dialect, cursor),
@@ -67,16 +68,19 @@ def choose(scripts: Any, context: Any, wanted: Draft) -> dict[str, Any]:
         if name in used and not own.owns("", name):
             raise Refused(
                 "enum_without_prefix",
-                f"The models of {wanted.app} have the enumeration {name} (in {used[name]}), which is not named {own}.",
+                f"The models of {wanted.ready.request.app} have the enumeration {name} (in {used[name]}), "
+                f"which is not named {own}.",
                 f"Name it: sa.Enum(…, name={f'{own.own[0]}_{name}'!r}).",
             )
     others = [(table, to) for table, to in operations.references(script.upgrade_ops) if not own.owns("", to)]
-    found["depends_on"] = [vars(each) for each in wanted.depends_on(others)]
-    script.depends_on = [each["revision"] for each in found["depends_on"]] or None
-    found["tables"] = operations.tables_created(script.upgrade_ops)
-    found["left_out"] = [vars(each) for each in operations.left_out(taken, wanted.owner)]
-    found["something"] = not script.upgrade_ops.is_empty()
-    return found
+    needed = wanted.depends_on(others)
+    script.depends_on = [each.revision for each in needed] or None
+    return {
+        "tables": operations.tables_created(script.upgrade_ops),
+        "depends_on": [vars(each) for each in needed],
+        "hints": hints,
+        "left_out": [vars(each) for each in operations.left_out(taken, wanted.owner)],
+    }
 
 
 def _render_as_written(context: Any) -> None:
@@ -104,26 +108,23 @@ def _render_as_written(context: Any) -> None:
     context.impl.render_ddl_sql_expr = as_written
 
 
-def _as_list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, (list, tuple)) else [value] if value is not None else []
-
-
 def _refuse_models(wanted: Draft, tables: Iterable[Any]) -> None:
-    defined = _defined_tables(wanted.app)
-    if f"{wanted.app}.db.model" not in sys.modules and not any(table.name in defined for table in tables):
+    app, own = wanted.ready.request.app, wanted.own
+    defined = _defined_tables(app)
+    if f"{app}.db.model" not in sys.modules and not any(table.name in defined for table in tables):
         raise Refused(
             "model_unused",
-            f"The models that env.py compares do not have {wanted.app}.db.model among them.",
-            f"Name it in the config file (model_spec = {wanted.app}.db.model in the core's section) or in the app's "
+            f"The models that env.py compares do not have {app}.db.model among them.",
+            f"Name it in the config file (model_spec = {app}.db.model in the core's section) or in the app's "
             "config extension (entry point group wutta.config.extensions), then run again.",
         )
     for table in tables:
-        if table.name in defined and not wanted.own.owns(table.schema or "", table.name):
+        if table.name in defined and not own.owns(table.schema or "", table.name):
             raise Refused(
                 "model_without_prefix",
-                f"The model {defined[table.name]} has the table {table.name}, and what {wanted.app} creates must be "
-                f"named {wanted.own}.",
-                f"Rename it (__tablename__ = {f'{wanted.own.own[0]}_{table.name}'!r}), or add its prefix to "
+                f"The model {defined[table.name]} has the table {table.name}, and what {app} creates must be "
+                f"named {own}.",
+                f"Rename it (__tablename__ = {f'{own.own[0]}_{table.name}'!r}), or add its prefix to "
                 "rattail_schema_ext_prefixes.",
             )
 
@@ -135,23 +136,16 @@ def _defined_tables(app: str) -> dict[str, str]:
     """
     from sqlalchemy import Table
 
-    top = app.partition(".")[0]
-    classes: dict[str, str] = {}
-    bare: dict[int, tuple[str, str]] = {}
-    foreign: set[int] = set()
+    ours: dict[Any, str] = {}
+    others: dict[Any, str] = {}
     for name, module in list(sys.modules.items()):
-        ours = name.partition(".")[0] == top
         for attribute, value in list(getattr(module, "__dict__", {}).items()):
-            if isinstance(value, Table):
-                if ours:
-                    bare[id(value)] = (value.name, f"{name}.{attribute}")
-                else:
-                    foreign.add(id(value))
-            elif ours and isinstance(value, type) and value.__module__.partition(".")[0] == top:
-                table = vars(value).get("__table__")
-                if isinstance(table, Table):
-                    classes[table.name] = f"{value.__module__}.{value.__qualname__}"
-    return {**{name: where for key, (name, where) in bare.items() if key not in foreign}, **classes}
+            table, where = value, f"{name}.{attribute}"
+            if isinstance(value, type):
+                table, where = vars(value).get("__table__"), f"{value.__module__}.{value.__qualname__}"
+            if isinstance(table, Table):
+                (ours if where.partition(".")[0] == app.partition(".")[0] else others)[table] = where
+    return {table.name: where for table, where in ours.items() if table not in others}
 
 
 def draft(wanted: Draft) -> Drafted:
@@ -164,8 +158,8 @@ def draft(wanted: Draft) -> Drafted:
     def work(report: Report) -> None:
         from alembic.autogenerate import RevisionContext
 
-        lead_connections(wanted.target, wanted.direct)
-        config = alembic_config(wanted.config_file, {})
+        lead_connections(wanted.ready.target, wanted.ready.redirect)
+        config = alembic_config(wanted.ready.request.config_file, {})
         arguments = {
             "message": wanted.message,
             "autogenerate": True,
@@ -177,7 +171,7 @@ def draft(wanted: Draft) -> Drafted:
             "rev_id": None,
             "depends_on": None,
         }
-        revisions = RevisionContext(config, _scripts(wanted), arguments)
+        revisions: Any = RevisionContext(config, _scripts(wanted), arguments)
         chosen: dict[str, Any] = {}
 
         def compare(_script: Any, rows: Any, context: Any) -> list[Any]:
@@ -187,14 +181,11 @@ def draft(wanted: Draft) -> Drafted:
 
         more = {"template_args": revisions.template_args, "revision_context": revisions}
         run_env(config, compare, dont_mutate=True, directories=wanted.directories, **more)
-        if chosen.pop("something"):
+        if any(not each.upgrade_ops.is_empty() for each in revisions.generated_revisions):
             chosen.update(_made(next(revisions.generate_scripts()), wanted))
         report({"event": "drafted", **chosen})
 
-    said = _drafted(work, "The app's env.py", wanted)
-    said["depends_on"] = [Dependency(**each) for each in said["depends_on"]]
-    said["left_out"] = [LeftOut(**each) for each in said["left_out"]]
-    return Drafted(**said)
+    return _drafted(work, "The app's env.py", wanted)
 
 
 def merge(wanted: Draft) -> Drafted:
@@ -211,31 +202,41 @@ def merge(wanted: Draft) -> Drafted:
         )
         report({"event": "drafted", **_made(made, wanted)})
 
-    return Drafted(**_drafted(work, "The merge", wanted))
+    return _drafted(work, "The merge", wanted)
 
 
 def _scripts(wanted: Draft) -> Any:
-    script = script_directory(alembic_config(wanted.config_file, {}), wanted.directories)
+    script = script_directory(alembic_config(wanted.ready.request.config_file, {}), wanted.directories)
     # they run once the script is in its place
     script.hooks = []
     script.dir = wanted.template_dir or script.dir
     return script
 
 
-def _made(script: Any, wanted: Draft) -> dict[str, str]:
-    """A script that Alembic has just written, with its imports in order: fields of :class:`draft.Drafted`."""
-    path = Path(script.path)
-    text = tidy(path.read_text(encoding="utf-8"), lambda name: name in sys.modules, trim=wanted.trim)
-    path.write_text(text, encoding="utf-8")
-    return {"revision": script.revision, "path": str(path), "text": text}
+def _made(made: Any, wanted: Draft) -> dict[str, str]:
+    """The ``revision`` and the ``text``, with its imports in order, of a script that Alembic made; and its ``file``."""
+    text = tidy(Path(made.path).read_text(encoding="utf-8"), lambda name: name in sys.modules, trim=wanted.trim)
+    Path(made.path).write_text(text, encoding="utf-8")
+    return {"revision": made.revision, "file": os.path.basename(made.path), "text": text}
 
 
-def _drafted(work: Callable[[Report], None], what: str, wanted: Draft) -> dict[str, Any]:
+def _drafted(work: Callable[[Report], None], what: str, wanted: Draft) -> Drafted:
     outcome = in_child(work)
     if outcome.error and outcome.error["problem"]:
         raise Refused(**outcome.error["problem"])
-    event = answer(outcome, "drafted", what, wanted.config_file)
-    return {name: value for name, value in event.items() if name != "event"}
+    said = answer(outcome, "drafted", what, wanted.ready.request.config_file)
+    revision = NewRevision(
+        revision=said.get("revision", ""),
+        branch=branch(wanted.ready),
+        message=wanted.message,
+        path=os.path.join(place(wanted.ready), said["file"]) if "file" in said else "",
+        down_revision=list(wanted.head),
+        branch_labels=[wanted.label] if wanted.label else [],
+        depends_on=[Dependency(**each) for each in said.get("depends_on", ())],
+        tables=said.get("tables", []),
+        hints=said.get("hints", []),
+    )
+    return Drafted(revision, said.get("text", ""), [LeftOut(**each) for each in said.get("left_out", ())])
 
 
 def post_write_hooks(config_file: str, path: str) -> list[str]:
