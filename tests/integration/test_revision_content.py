@@ -94,7 +94,7 @@ def test_what_is_not_the_app_s_is_left_out_and_told(deployed: Server) -> None:
     add_model(deployed, SHELF)
     answer = write(deployed, integrations=["rattail_corepos"])
     # the location of an integration that is not in the section yet
-    assert "to do is config" in answer["failure"]
+    assert "(to do: config)" in answer["failure"]
     answer = write(deployed, fresh=True)
     assert answer["failure"] == ""
     assert names_in(script(answer)) == {"poser_shelf"}
@@ -313,7 +313,7 @@ def test_what_alembic_does_not_compare_is_told(deployed: Server) -> None:
     deployed.alembic("upgrade", "heads")
     again = write(deployed, "look closer")
     assert again["revision"] == {} and len(again["warnings"]) == len(told)
-    assert again["summary"][0] == "Nothing is written by itself."
+    assert again["summary"][0] == "There is nothing to write, but something to decide."
     assert sum("to decide: " in line for line in again["summary"]) == len(told)
 
 

@@ -57,7 +57,7 @@ def choose(scripts: Any, context: Any, wanted: Draft) -> dict[str, Any]:
     script.upgrade_ops.ops[:0] = [key.reverse() for key in operations.untie(script.downgrade_ops)]
     hints = [
         *operations.renames(script.upgrade_ops),
-        *enums.changes(tables, cursor, own),
+        *enums.hints(theirs, cursor),
         *uncompared.hints(script.upgrade_ops, theirs, context.dialect, cursor),
     ]
     uncompared.restore_indexes(script, cursor)

@@ -143,7 +143,7 @@ def refuse_unready(ready: Ready) -> None:
     if first:
         raise Refused(
             "host_unready",
-            f"{request.app} is not yet as it should be on this host: to do is {', '.join(first)}.",
+            f"{request.app} is not yet as it should be on this host (to do: {', '.join(first)}).",
             "Run site.yml first, then write the revision.",
         )
     name = ready.contents.identity["name"]
@@ -164,25 +164,21 @@ def refuse_unready(ready: Ready) -> None:
         )
 
 
-def written(ready: Ready, message: str) -> Revision | None:
-    """The one revision that is pending, where it is the app's own and has this very message: it is there already."""
-    if len(ready.plan.pending) != 1:
-        return None
-    [revision] = ready.plan.pending
-    mine = revision.location == standard(ready.request.app)
-    return revision if mine and revision.message.strip() == message.strip() else None
+def written(ready: Ready) -> Revision | None:
+    """The wanted revision where it is there already: the only pending one, the app's own, with the same message."""
+    wanted = (standard(ready.request.app), ready.request.revision_message.strip())
+    pending = ready.plan.pending
+    return pending[0] if [(each.location, each.message.strip()) for each in pending] == [wanted] else None
 
 
-def draft(ready: Ready, message: str, directory: str, *, merging: bool) -> Draft:
+def draft(ready: Ready, directory: str) -> Draft:
     """What is to be written into ``directory``, which becomes one more version location.
 
-    :param merging: whether several heads of the app's branch are to be joined.
-    :raises Refused: ``heads_several`` where they are not.
+    :raises Refused: ``heads_several`` where the app has several heads, and they are not to be merged.
     """
     request, graph = ready.request, ready.graph
-    ours = standard(request.app)
-    heads = graph.heads_in(ours)
-    if len(heads) > 1 and not merging:
+    heads = graph.heads_in(standard(request.app))
+    if len(heads) > 1 and not request.revision_merge:
         raise Refused(
             "heads_several",
             f"{request.app} has {len(heads)} heads, {' and '.join(graph.revisions[each].path for each in heads)}: "
@@ -200,7 +196,7 @@ def draft(ready: Ready, message: str, directory: str, *, merging: bool) -> Draft
         whose=owners.of_locations(ready),
         directories=tuple(each for each in places if os.path.isdir(each)),
         version_path=directory,
-        message=" ".join(message.split()),
+        message=" ".join(request.revision_message.split()),
         head=heads,
         label="" if heads else branch(ready),
         template_dir=os.path.dirname(own_place) if own_template else "",

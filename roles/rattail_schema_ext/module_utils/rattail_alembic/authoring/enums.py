@@ -12,7 +12,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..policy.prefixes import Prefixes
 from ..postgres.connection import run
 from ..postgres.contents import quoted
 from .operations import flat
@@ -46,25 +45,21 @@ def provide(script: Any, cursor: Any) -> list[str]:
     return [str(kind.name) for kind in new.values()]
 
 
-def changes(tables: Iterable[Any], cursor: Any, own: Prefixes) -> list[str]:
-    """What models and database do not agree on in the labels of own enumerations, which Alembic does not compare."""
+def hints(tables: Iterable[Any], cursor: Any) -> list[str]:
+    """How the labels of enumerations differ between models and database, which Alembic does not compare."""
     there = {name: labels for _, name, labels, visible in run(cursor, _LABELS) if visible}
-    said: dict[str, str] = {}
-    for table in tables:
-        if not own.owns(table.schema or "", table.name):
-            continue
-        for column in table.columns:
-            kind = _enumeration(column.type)
-            if kind is None or kind.name not in there or list(kind.enums) == there[kind.name]:
-                continue
-            more = [label for label in kind.enums if label not in there[kind.name]]
+    kinds = (_enumeration(column.type) for table in tables for column in table.columns)
+    found = []
+    for name, kind in {str(kind.name): kind for kind in kinds if kind is not None}.items():
+        if list(kind.enums) != there.get(name, list(kind.enums)):
+            more = [label for label in kind.enums if label not in there[name]]
             adds = " ".join(f"ALTER TYPE {_sql_name(kind)} ADD VALUE {_literal(label)};" for label in more)
-            said[str(kind.name)] = (
-                f"The enumeration {kind.name} has the labels {', '.join(kind.enums)} in the models and "
-                f"{', '.join(there[kind.name])} in the database, which Alembic does not compare: write it by hand"
+            found.append(
+                f"The enumeration {name} has the labels {', '.join(kind.enums)} in the models and "
+                f"{', '.join(there[name])} in the database, which Alembic does not compare: write it by hand"
                 + (f" ({adds})." if adds else ".")
             )
-    return list(said.values())
+    return found
 
 
 def named(container: Any) -> dict[str, str]:
@@ -96,7 +91,7 @@ def _enumeration(kind: Any) -> Any:
 
 
 def _existing(kind: Any) -> Any:
-    """The same type, told not to be made: rendered as ``postgresql.ENUM(…, create_type=False)``."""
+    """The same type, marked as existing: rendered as ``postgresql.ENUM(…, create_type=False)``."""
     from sqlalchemy import ARRAY
     from sqlalchemy.dialects import postgresql
 

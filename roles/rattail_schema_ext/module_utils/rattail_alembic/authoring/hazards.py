@@ -73,7 +73,7 @@ _RULES = (
     _Rule(
         "set-not-null",
         BLOCKS,
-        "Nobody can use {table} as long as its rows are looked through for NULL in {column}; one is enough to fail.",
+        "Nobody can use {table} as long as its rows are checked for NULL in {column}; a single one makes it fail.",
         "Fill the column first; on a large table add a CHECK (… IS NOT NULL) NOT VALID and validate it before.",
         rf"{_ALTER} alter (?:column )?(?P<column>{_NAME}) set not null",
     ),
@@ -102,28 +102,28 @@ _RULES = (
         "rename-table",
         BREAKS,
         "The app that runs still looks for {table}.",
-        "Stop it around the upgrade (rattail_schema_ext_before_tasks), or leave a view of the old name.",
+        "Stop the app during the upgrade (rattail_schema_ext_before_tasks), or leave a view of the old name.",
         rf"{_ALTER} rename to {_NAME}",
     ),
     _Rule(
         "rename-column",
         BREAKS,
         "The app that runs still looks for {table}.{column}.",
-        "Stop it around the upgrade (rattail_schema_ext_before_tasks), or add a column and copy.",
+        "Stop the app during the upgrade (rattail_schema_ext_before_tasks), or add a column and copy.",
         rf"{_ALTER} rename (?:column )?(?!to\b|constraint\b)(?P<column>{_NAME}) to {_NAME}",
     ),
 )
 _REWRITE = _Rule(
     "table-rewrite",
     BLOCKS,
-    "All rows of {table} are written anew, and nobody can use it meanwhile.",
+    "PostgreSQL rewrites all rows of {table}, and nobody can use it meanwhile.",
     "Add the column without a volatile default and fill it in batches, or do it when the store is closed.",
 )
 _LOCK = _Rule(
     "lock",
     BLOCKS,
     "Nobody can use {table} from the statement that needs it to the end of the upgrade (AccessExclusiveLock).",
-    "Keep such a revision short, and apart from those that take long.",
+    "Keep such a revision short, and separate from those that take long.",
 )
 _DOWNGRADE_NOT_NULL = _Rule(
     "downgrade-not-null",
@@ -138,7 +138,7 @@ def find(statements: Iterable[str], filled: Collection[str], rewritten: Iterable
 
     :param statements: in order.
     :param filled: the tables that hold rows in the real database, bare names.
-    :param rewritten: the tables whose rows were written anew.
+    :param rewritten: the tables whose rows were rewritten.
     """
     found: dict[tuple[str, str], Finding] = {}
     for statement in statements:

@@ -185,13 +185,13 @@ def keep_nullable(container: Any) -> None:
 
 def renames(container: Any) -> list[str]:
     """What looks like a rename, in sentences: Alembic sees a drop and an add, and the rows would be lost."""
-    said = []
+    found = []
     for table in flat(container, "CreateTableOp"):
         for old in flat(container, "DropTableOp"):
             name = old.table_name
             if _columns(table) == _columns(old):
                 lines = [f"op.rename_table({name!r}, {table.table_name!r})", *_renamed_indexes(container, name, table)]
-                said.append(
+                found.append(
                     f"The table {name} is dropped and {table.table_name} created with the same columns. If it was "
                     f"renamed, write {' and '.join(lines)} instead, or its rows are lost."
                 )
@@ -200,12 +200,12 @@ def renames(container: Any) -> list[str]:
             alike = [each for each in flat(group, "AddColumnOp") if _type(each.column) == _type(old.to_column())]
             if alike:
                 names = " or ".join(each.column.name for each in alike)
-                said.append(
+                found.append(
                     f"The column {group.table_name}.{old.column_name} is dropped and {names} added with the same type. "
                     f"If it was renamed, write op.alter_column({group.table_name!r}, {old.column_name!r}, "
                     f"new_column_name={alike[0].column.name!r}) in their place, or what it holds is lost."
                 )
-    return said
+    return found
 
 
 def _renamed_indexes(container: Any, old: str, table: Any) -> list[str]:

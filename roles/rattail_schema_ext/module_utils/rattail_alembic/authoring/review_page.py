@@ -1,6 +1,6 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A written revision and its review for a person: a few lines for the play's output, a page in Markdown."""
+"""A new revision and its review for a person: a few lines for the play's output, a page in Markdown."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def lines(revision: NewRevision, review: Review | None, left_out: Sequence[LeftO
     notes += [f"  to decide: {hint}" for hint in revision.hints]
     if review is None:
         agree = "Models and database agree: there is nothing to write."
-        return ["Nothing is written by itself." if revision.hints else agree, *notes]
+        return ["There is nothing to write, but something to decide." if revision.hints else agree, *notes]
     why = f": {review.reason}" if review.reason else ""
     return [
         f"{revision.branch} {revision.revision} {revision.message}",
@@ -77,8 +77,8 @@ def _verdict(review: Review) -> str:
     if review.result == "passed":
         seconds = "" if review.seconds is None else f" The upgrade took {review.seconds:g} s there, without rows."
         return (
-            f"**Passed**: upgrade, downgrade and upgrade again on {review.place}; models and schema equal "
-            f"afterwards, nothing touched but the app's own.{seconds}\n"
+            f"**Passed**: upgrade, downgrade and upgrade again on {review.place}; models and schema are "
+            f"equal afterwards, and nothing but the app's own was changed.{seconds}\n"
         )
     return f"**{review.result.capitalize()}**: {review.reason}\n"
 

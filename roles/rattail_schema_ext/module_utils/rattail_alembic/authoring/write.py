@@ -44,15 +44,14 @@ def _write(ready: Ready, answer: Answer) -> None:
 
     :raises Refused: where it cannot be written, or does not pass its review.
     """
-    message = ready.request.revision_message
-    draft.refuse_message(message)
-    existing = draft.written(ready, message)
+    draft.refuse_message(ready.request.revision_message)
+    existing = draft.written(ready)
     if existing is not None:
         _review_again(ready, existing, answer)
         return
     draft.refuse_unready(ready)
     with tempfile.TemporaryDirectory(prefix="rattail_schema_ext_") as directory:
-        wanted = draft.draft(ready, message, directory, merging=ready.request.revision_merge)
+        wanted = draft.draft(ready, directory)
         drafted = autogenerate.merge(wanted) if len(wanted.head) > 1 else autogenerate.draft(wanted)
         revision, path = drafted.revision, drafted.revision.path
         answer.left_out = drafted.left_out
@@ -96,7 +95,7 @@ def _review_again(ready: Ready, existing: Revision, answer: Answer) -> None:
     )
     answer.warn(
         f"Revision {existing.revision} ({existing.path}) is written and not applied yet, so nothing more is written. "
-        "Apply it (site.yml), or delete it to have it written anew."
+        "Apply it (site.yml), or delete it and run again."
     )
     directories = tuple(each.directory for each in ready.locations if os.path.isdir(each.directory))
     review = _reviewed(ready, revision, directories, ready.texts.get(existing.path, ""), answer)
@@ -139,9 +138,9 @@ def _held(ready: Ready, revision: NewRevision, directories: tuple[str, ...], ans
     request = ready.request
     reason = ""
     if answer.check_mode:
-        reason = "in check mode nothing is made to try it on"
+        reason = "check mode makes no copy to try it on"
     elif len(revision.down_revision) > 1:
-        reason = "a merge does nothing"
+        reason = "a merge changes nothing"
     elif request.revision_review == NEVER:
         reason = "rattail_schema_ext_revision_review is false"
     else:
@@ -160,7 +159,7 @@ def _review_failed(cause: str, review: Review, remedy: str) -> Refused:
 
 
 def _kept(request: Request, path: str, text: str) -> str:
-    """Keep a script that is not written, in words: it does not go among the app's revisions, but is not lost either."""
+    """Keep a script that did not pass beside its review; returns where it is, in words."""
     try:
         Path(request.revision_review_dir, os.path.basename(path)).write_text(text, encoding="utf-8")
         return f"it is kept, with its review, in {request.revision_review_dir}"
@@ -169,7 +168,7 @@ def _kept(request: Request, path: str, text: str) -> str:
 
 
 def _put(path: str, text: str) -> None:
-    """A new file, whole or not at all."""
+    """Write a new file, whole or not at all."""
     partial = Path(f"{path}.tmp")
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -192,5 +191,5 @@ def _refuse_spoilt(path: str) -> None:
         raise Refused(
             "hook_failed",
             f"After the hooks of [post_write_hooks] the script {path} cannot be read: {error}.",
-            "Correct the hook, or take it out, then run again.",
+            "Correct the hook or remove it, then run again.",
         ) from None
