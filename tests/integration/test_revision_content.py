@@ -331,7 +331,7 @@ def test_a_table_is_renamed_by_the_lines_that_are_told(cloning: Server) -> None:
     # its constraint keeps its name, so that there cannot be both tables
     drafted = write(cloning, "call widgets things", review="true")
     assert "poser_widget_uq_code" in drafted["failure"]
-    assert "(rattail_schema_ext_revision_review: false), mend it, and run again" in drafted["failure"]
+    assert '(rattail_schema_ext_revision_review: "false"), correct it, and run again' in drafted["failure"]
     answer = write(cloning, "call widgets things", review="false")
     told = " ".join(answer["revision"]["hints"])
     tables = re.findall(r"op.rename_table\('(\w+)', '(\w+)'\)", told)

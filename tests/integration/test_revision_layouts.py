@@ -219,7 +219,10 @@ def test_an_app_on_wuttjamaican(make_server: Callable[..., Server], tmp_path: Pa
 
 def test_the_script_is_fetched_to_the_machine_that_ansible_runs_on(deployed: Server, tmp_path: Path) -> None:
     add_model(deployed, GADGET)
-    wishes = {"rattail_schema_ext_revision_review": False, "rattail_schema_ext_revision_fetch_to": str(tmp_path / "to")}
+    wishes = {
+        "rattail_schema_ext_revision_review": "false",
+        "rattail_schema_ext_revision_fetch_to": str(tmp_path / "to"),
+    }
     run = deployed.run_role({"rattail_schema_ext_revision_message": "gadgets", **wishes}, playbook="revision")
     assert (run.rc, run.recaps[HOST].failed) == (0, 0), run.output
     path = Path(run.result["revision"]["path"])

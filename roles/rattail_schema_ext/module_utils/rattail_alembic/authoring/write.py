@@ -67,7 +67,7 @@ def _write(ready: Ready, answer: Answer) -> None:
             raise _review_failed(
                 f"The drafted script did not pass its review and was not written ({kept})",
                 review,
-                "Correct the models, or have it written all the same (rattail_schema_ext_revision_review: false), "
+                'Correct the models, or have it written all the same (rattail_schema_ext_revision_review: "false"), '
                 "correct it, and run again with the same message to have it reviewed.",
             )
         answer.changed = True
