@@ -21,7 +21,7 @@ from support.server import HOST, Server, poser_template
 HERE = Path(__file__).resolve().parent
 COREPOS = "rattail_corepos"
 # the role's modules that are measured by themselves
-LOOK, UPGRADE = "rattail_alembic_info", "rattail_alembic_upgrade"
+LOOK, UPGRADE = "rattail_alembic_info", "rattail_alembic"
 HOSTS = 20
 MORE_REVISIONS = 2700
 # so that Ansible leaves the module, with everything in it that it sends, in its temporary directory
@@ -225,7 +225,7 @@ def _at(server: Server) -> Callable[[str], None]:
 
 
 def _nothing_to_do(output: str) -> None:
-    answer = json.loads(output)
+    answer = json.loads(output)["answer"]
     if answer["todo"] or answer["problems"] or not answer["fast_path"]:
         raise Failed(output)
 

@@ -24,8 +24,8 @@ def refusals(server: Server, **options: Any) -> list[str]:
         "user": getpass.getuser(),
         **options,
     }
-    found: list[str] = server.module("rattail_alembic_info", given)["refusals"]
-    return found
+    found = server.module("rattail_alembic_info", given)["problems"]
+    return [f"{each['cause']} {each['remedy']}" for each in found]
 
 
 def test_what_another_application_holds_is_backed_up_too(
@@ -69,6 +69,6 @@ def test_nothing_is_applied_where_pg_dump(deployed: Server, tmp_path: Path, case
     bin_dir = programs(deployed, tmp_path / "bin", pg_dump=script)
     answer = upgrade(deployed, backup="full", postgresql_bin_dir=bin_dir)
     assert words in answer["failure"], answer["failure"]
-    assert (answer["changed"], answer["applied"], answer["backup_file"]) == (False, [], "")
+    assert (answer["changed"], answer["applied"], answer["backup"]) == (False, [], {})
     assert dump(deployed.database) == before
     assert list(deployed.env_dir.glob("app/backups/*")) == []

@@ -33,7 +33,7 @@ def upgrade(server: Server) -> dict[str, Any]:
     names = {name: f"rattail_schema_ext_{name}" for name in known}
     arguments = {name: server.vars[variable] for name, variable in names.items()}
     paths = {"config_file": str(server.config), "source_dir": str(server.source_dir)}
-    return server.module("rattail_alembic_upgrade", {**arguments, **paths})
+    return server.module("rattail_alembic", {"command": "upgrade", **arguments, **paths})
 
 
 def names(revisions: list[dict[str, Any]]) -> list[str]:

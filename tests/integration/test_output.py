@@ -65,7 +65,7 @@ def test_a_run_that_applies_revisions_names_them(deployed: Server) -> None:
         rf"  applied: poser {first} add crates \(\d+\.\d\d s\)",
         rf"  applied: poser {second} count widgets \(\d+\.\d\d s\)",
         r"  begun again after a lock timeout: [1-9]\d* times",
-        f"  backup: {re.escape(run.result['backup_file'])}",
+        f"  backup: {re.escape(run.result['backup']['file'])}",
         r"  warning: .*public\.setting.*",
     ):
         assert re.search(f"^{line}$", told, re.M), told

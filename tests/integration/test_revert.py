@@ -38,7 +38,7 @@ def test_it_goes_back_to_the_revision_named_and_to_nothing_before(deployed: Serv
     assert (done.rc, done.recaps[HOST].changed) == (0, 1), done.output
     assert [each["revision"] for each in done.result["reverted"]] == [POSER_HEAD]
     assert deployed.database.heads() == deployed.current() == {CORE_HEAD, POSER_FIRST}
-    assert done.result["backup_file"].endswith(".full.dump")
+    assert done.result["backup"]["file"].endswith(".full.dump")
     assert deployed.database.tables("poser%") == ["poser_product"]
     assert deployed.database.tables("product%") == core
 

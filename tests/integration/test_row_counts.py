@@ -37,6 +37,10 @@ def commit(connection: Any) -> None:
     connection.commit()
 
 
+def rollback(connection: Any) -> None:
+    connection.rollback()
+
+
 def with_statement(connection: Any) -> None:
     with connection:
         pass
@@ -139,6 +143,7 @@ COUNTED: dict[str, tuple[Acts, dict[str, int], str]] = {
     "not in the driver's next one": ([A, commit, B, "delete from b"], {"a": 1}, "INSERT"),
     "not by a cursor of before": ([A, kept_cursor], {"a": 1}, "INSERT"),
     "not what was rolled back": ([A, "rollback", B], {}, "INSERT"),
+    "not after the driver's rollback": ([A, rollback, B], {}, "INSERT"),
     "not past the hook": ([A, unheard], {}, "COMMIT"),
     "before and after a block": (
         [A, in_a_block("vacuum a", "create index concurrently on a (n)"), B],

@@ -165,7 +165,7 @@ def test_a_copy_on_the_same_server_is_alike(
             target(database), mode="full", directory=str(tmp_path), app="poser", heads=[], keep=1, bin_dir=str(binaries)
         ).file
     with scratch.database(target(database), bin_dir=str(binaries), dump=dump) as made:
-        assert (made.place, made.warnings) == ("server", ())
+        assert (made.place, made.warnings) == (scratch.SERVER, ())
         assert made.target.dbname.startswith(f"{PREFIX}scratch_")
         assert scratches(postgres, database) == [made.target.dbname]
         copy = contents(binaries, made.target)
@@ -228,7 +228,7 @@ def test_a_superuser_s_copy_has_all_owners_and_rights(
     )
     before = contents(binaries, target(database))
     with scratch.database(replace(target(database), user="postgres"), bin_dir=str(binaries)) as made:
-        assert made.place == "server"
+        assert made.place == scratch.SERVER
         copy = contents(binaries, made.target)
     assert {name for name in before if copy[name] != before[name]} == {"database"}
 
@@ -246,7 +246,7 @@ def test_a_copy_in_a_cluster_is_alike(
     )
     before = contents(binaries, target(database))
     with scratch.database(target(database), bin_dir=str(binaries), directory=str(clusters)) as made:
-        assert (made.place, made.warnings, made.target.dbname) == ("cluster", (), database.name)
+        assert (made.place, made.warnings, made.target.dbname) == (scratch.CLUSTER, (), database.name)
         [home] = clusters.iterdir()
         assert made.target.host == str(home) and home.stat().st_mode & 0o7777 == 0o700
         copy = contents(binaries, made.target)
@@ -294,7 +294,7 @@ def test_variables_for_the_real_server_lead_nobody_astray(
     }.items():
         monkeypatch.setenv(name, value)
     with scratch.database(Target(), bin_dir=str(binaries), directory=str(clusters)) as made:
-        assert made.place == "cluster"
+        assert made.place == scratch.CLUSTER
         shown = rows_of(made.target, "select current_setting('work_mem'), current_setting('wal_level')")
         assert shown == [("5MB", "minimal")]
         assert rows_of(made.target, "select count(*) from poser_thing") == [(1001,)]
@@ -325,7 +325,7 @@ def test_an_extension_that_only_a_superuser_may_make(
     database.sql("create table poser_vector (v vector(2)); insert into poser_vector values ('[1,2]')")
     before = contents(binaries, target(database))
     with scratch.database(target(database), bin_dir=str(binaries), directory=str(clusters)) as made:
-        assert made.place == "cluster"
+        assert made.place == scratch.CLUSTER
         copy = contents(binaries, made.target)
         assert {name for name in before if copy[name] != before[name]} <= {"settings"}
     for name in ("pg_dump", "pg_restore"):
@@ -334,12 +334,12 @@ def test_an_extension_that_only_a_superuser_may_make(
         scratch.refuse_impossible(target(database), bin_dir=str(tmp_path))
 
 
-@pytest.mark.parametrize("place", ["server", "cluster"])
+@pytest.mark.parametrize("place", [scratch.SERVER, scratch.CLUSTER])
 @pytest.mark.parametrize("end", [ValueError("wrong"), KeyboardInterrupt(), SystemExit(3)], ids=repr)
 def test_it_is_dropped_whatever_happens(
     place: str, end: BaseException, owned: Callable[..., Database], binaries: Path, clusters: Path, postgres: Postgres
 ) -> None:
-    database = owned("createdb" if place == "server" else "nocreatedb")
+    database = owned("createdb" if place == scratch.SERVER else "nocreatedb")
     left_open = None
     with (
         pytest.raises(type(end)) as raised,
@@ -356,7 +356,7 @@ def test_it_is_dropped_whatever_happens(
     assert list(clusters.iterdir()) == [] and processes(str(clusters)) == []
 
 
-@pytest.mark.parametrize("place", ["server", "cluster"])
+@pytest.mark.parametrize("place", [scratch.SERVER, scratch.CLUSTER])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_drops_it(
     place: str,
@@ -366,7 +366,7 @@ def test_a_signal_drops_it(
     clusters: Path,
     postgres: Postgres,
 ) -> None:
-    database = owned("createdb" if place == "server" else "nocreatedb")
+    database = owned("createdb" if place == scratch.SERVER else "nocreatedb")
     with holder(database, bin_dir=binaries, directory=clusters, content="schema") as (run, made):
         assert made["place"] == place
         run.send_signal(number)
@@ -543,7 +543,7 @@ def test_an_older_server_and_newer_programs(
     for bin_dir in (binaries, Path(initdb.path).parent):
         before = contents(binaries, real)
         with scratch.database(real, bin_dir=str(bin_dir)) as made:
-            assert (made.place, made.warnings) == ("server", ())
+            assert (made.place, made.warnings) == (scratch.SERVER, ())
             copy = contents(binaries, made.target)
             assert set(copy["schema"]) ^ set(before["schema"]) == set()
             assert copy == before

@@ -37,8 +37,9 @@ class Task:
 
     @property
     def on_host(self) -> bool:
-        """Whether a module was executed on the host."""
-        return self.status != "skipped" and self.action.rpartition(".")[2] not in _ON_CONTROLLER
+        """Whether a module was executed on the host. Before the role's own there is a door, where variables are judged."""
+        judged = self.action.startswith("rattail_alembic") and not {"answer", "path"} & self.result.keys()
+        return self.status != "skipped" and self.action.rpartition(".")[2] not in _ON_CONTROLLER and not judged
 
 
 @dataclass(frozen=True)

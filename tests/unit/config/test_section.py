@@ -166,6 +166,7 @@ class TestWanted:
             (f"/srv/a:{CORE}", "os"),
             ("migrations:more/versions:again", ":"),
             ("/srv/my app/v\n/srv/b:/srv/c", "os"),
+            ("/srv/a\nmore/v:/srv/b", "os"),
             ("/srv/my app/v /srv/b", "os"),
             (f"{APP} more/versions", ":"),
             (f"{APP}, {CORE}", "space"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from ansible.module_utils.rattail_alembic.copies import backup, programs, transfer
 from ansible.module_utils.rattail_alembic.copies.credentials import Login
@@ -159,9 +161,11 @@ def test_what_programs_say(text: str) -> None:
 
 
 def test_a_reason_has_no_password() -> None:
-    said = programs.Said("pg_dump ended with exit code 1", "pg_dump: error: postgresql://poser:secret@db1/x is wrong.")
+    said = programs.Finished(
+        "pg_dump ended with exit code 1", "pg_dump: error: postgresql://poser:secret@db1/x is wrong."
+    )
     assert said.reason == "postgresql://poser:***@db1/x is wrong"
-    assert programs.Said("pg_dump was killed by SIGKILL", "").reason == "pg_dump was killed by SIGKILL"
+    assert programs.Finished("pg_dump was killed by SIGKILL", "").reason == "pg_dump was killed by SIGKILL"
 
 
 LINES = {
@@ -221,24 +225,22 @@ def test_the_way_of_a_connection() -> None:
         "user": "rattail",
         "dbname": "rattail",
         "require_auth": "scram-sha-256",
-        "keepalives_idle": "60",
-        "keepalives_interval": "10",
-        "keepalives_count": "6",
     }
     assert "a:b" not in repr(login) and "rattail" not in repr(login)
 
 
-def test_the_way_is_handed_over_in_files_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_reads_its_login_from_files_without_a_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PGPASSWORD", "x")
     monkeypatch.setenv("PGHOST", "elsewhere")
-    with Login.of(_Connection()).to(dbname="other").handed_over() as (environment, numbers):
-        assert {name for name in environment if name.startswith("PG")} == {"PGSERVICEFILE", "PGPASSFILE"}
-        assert environment["PGPASSFILE"] == f"/proc/self/fd/{numbers[1]}"
-        with open(environment["PGSERVICEFILE"]) as file:
-            lines = file.read().splitlines()
-        with open(environment["PGPASSFILE"]) as file:
-            assert file.read() == "*:*:*:*:a\\:b\\\\c\n"
-    assert lines[0] == "[rattail_schema_ext]" and "dbname=other" in lines and "host=db2" in lines
+    script = 'env | grep ^PG | sort; stat -L -c %a "$PGSERVICEFILE" "$PGPASSFILE"; cat "$PGPASSFILE" "$PGSERVICEFILE"'
+    with open(tmp_path / "out", "w+b") as out:
+        login = Login.of(_Connection(), dbname="other")
+        assert programs.run(Program("/bin/sh", 0), ["-c", script], login, stdout=out).ok
+        out.seek(0)
+        passwords, services, *lines = out.read().decode().splitlines()
+    assert passwords.startswith("PGPASSFILE=/proc/self/fd/") and services.startswith("PGSERVICEFILE=/proc/self/fd/")
+    assert lines[:4] == ["600", "600", "*:*:*:*:a\\:b\\\\c", "[rattail_schema_ext]"]
+    assert {"dbname=other", "host=db2"} < set(lines[4:])
 
 
 def test_a_program_that_is_missing_is_named() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from ansible.module_utils.rattail_alembic.policy import prefixes, rules
-from ansible.module_utils.rattail_alembic.policy.prefixes import Prefixes, with_core
+from ansible.module_utils.rattail_alembic.policy.prefixes import Prefixes
 from ansible.module_utils.rattail_alembic.postgres.catalog_changes import ALTERED, CREATED, DROPPED, Change, Owner
 from ansible.module_utils.rattail_alembic.postgres.row_counts import Written, written_between
 
@@ -43,10 +43,10 @@ POSER = Prefixes(("poser",))
         ("public", "poser_x", Prefixes(("poser",), ("poser",)), True),
         # core's, whatever the prefix
         ("public", "product_cost", Prefixes(("product",)), True),
-        ("public", "product_cost", with_core(Prefixes(("product",)), ["product", "product_cost"]), False),
-        ("public", "product", with_core(Prefixes(("product",)), ["product", "product_cost"]), False),
-        ("public", "product_version", with_core(Prefixes(("product",)), ["product"]), False),
-        ("public", "product_of_ours", with_core(Prefixes(("product",)), ["product", "product_cost"]), True),
+        ("public", "product_cost", Prefixes(("product",), reserved=frozenset({"product", "product_cost"})), False),
+        ("public", "product", Prefixes(("product",), reserved=frozenset({"product", "product_cost"})), False),
+        ("public", "product_version", Prefixes(("product",), reserved=frozenset({"product"})), False),
+        ("public", "product_of_ours", Prefixes(("product",), reserved=frozenset({"product", "product_cost"})), True),
         # nothing allows everything
         ("public", "_x", Prefixes(("",)), False),
         ("public", "batch_x", Prefixes(("",)), False),

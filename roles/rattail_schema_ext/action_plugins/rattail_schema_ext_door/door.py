@@ -72,16 +72,8 @@ class _Door(ActionBase):  # type: ignore[misc]  # ansible-core has no types
         return answer.msg
 
     def _ask(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
-        """What the module says; where the environment's Python cannot be started, what is seen from outside of it."""
-        said = self._execute(self._task.action, arguments, variables)
-        if said.get("deeper"):
-            # It takes the app's own Alembic, or what only a change needs: the module that has it looks.
-            said = self._execute("rattail_alembic", {**arguments, "command": "look"}, variables)
-        if "answer" in said:
-            return said
-        arguments = {name: value for name, value in arguments.items() if name != "command"}
-        outside = self._execute("rattail_alembic_info", arguments, self._from_outside(variables))
-        return outside if "answer" in outside else {**said, "failed": True}
+        """What the module says."""
+        return self._execute(self._task.action, arguments, variables)
 
     def _execute(self, module: str, arguments: Mapping[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -91,16 +83,6 @@ class _Door(ActionBase):  # type: ignore[misc]  # ansible-core has no types
         except AnsibleError as error:  # the user could not be become
             return {"msg": str(error)}
         return dict(said)
-
-    def _from_outside(self, variables: dict[str, Any]) -> dict[str, Any]:
-        """Have what follows run as whoever the play is, with the host's own Python; returns the variables for it."""
-        become = self._connection.become
-        if become is not None:
-            top = self._task
-            while getattr(top, "_parent", None) is not None:
-                top = top._parent
-            become.set_option("become_user", top._play.become_user or "root")
-        return {**variables, "ansible_python_interpreter": _SYSTEM_PYTHON}
 
 
 class LookDoor(_Door):
@@ -114,6 +96,27 @@ class LookDoor(_Door):
 
     def _entry_point(self) -> str:
         return str(self._task.args.get("entry_point", "main"))
+
+    def _ask(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        """What the module says; where the environment's Python cannot be started, what is seen from outside of it."""
+        said = super()._ask(arguments, variables)
+        if said.get("deeper"):
+            # It takes the app's own Alembic, or what only a change needs: the module that has it looks.
+            said = self._execute("rattail_alembic", {**arguments, "command": "look"}, variables)
+        if "answer" in said:
+            return said
+        outside = self._execute(self._task.action, arguments, self._from_outside(variables))
+        return outside if "answer" in outside else {**said, "failed": True}
+
+    def _from_outside(self, variables: dict[str, Any]) -> dict[str, Any]:
+        """Have what follows run as whoever the play is, with the host's own Python; returns the variables for it."""
+        become = self._connection.become
+        if become is not None:
+            top = self._task
+            while getattr(top, "_parent", None) is not None:
+                top = top._parent
+            become.set_option("become_user", top._play.become_user or "root")
+        return {**variables, "ansible_python_interpreter": _SYSTEM_PYTHON}
 
     def _put_together(self, before: Answer, now: Answer) -> Answer:
         return after_look(before, now)
@@ -129,6 +132,14 @@ class LookDoor(_Door):
 
 class ChangeDoor(_Door):
     """Before ``rattail_alembic``."""
+
+    def _ask(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        """What the module says; where the look came from outside, nothing can be changed, and it is not asked."""
+        so_far = self._task.args.get("so_far")
+        if so_far and not so_far["alembic_version"]:
+            return {"answer": so_far, "failed": so_far["msg"] != ""}
+        said = super()._ask(arguments, variables)
+        return said if "answer" in said else {**said, "failed": True}
 
     def _entry_point(self) -> str:
         command = str(self._task.args["command"])

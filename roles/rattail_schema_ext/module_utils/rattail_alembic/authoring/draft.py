@@ -52,7 +52,7 @@ class Draft:
 
     def owner(self, schema: str, name: str) -> str:
         """Whose a name is: core's label, the package of another version location, or ``others``."""
-        if name in self.own.reserved:
+        if self.own.is_core(name):
             return self.ready.request.base.label
         packages = {location.spec: location.package.partition(".")[0] for location in self.ready.locations}
         theirs = (spec for spec, prefixes in self.whose.items() if prefixes != self.own and prefixes.owns(schema, name))

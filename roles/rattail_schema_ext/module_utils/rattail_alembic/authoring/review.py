@@ -49,7 +49,7 @@ def hold(ready: Ready, revision: NewRevision, directories: tuple[str, ...], answ
     bin_dir = ready.request.postgresql_bin_dir
     [back, *_] = revision.down_revision or [f"{next(iter(revision.branch_labels), revision.branch)}@base"]
     with scratch.database(ready.way, content=scratch.SCHEMA, bin_dir=bin_dir) as copy:
-        review.place = {"server": "a copy on the same server", "cluster": "a copy in a server of its own"}[copy.place]
+        review.place = copy.place
         answer.warn(*copy.warnings)
         try:
             _try(_job(ready, revision, directories, copy.target), back, _Schema(copy.target, bin_dir), review)

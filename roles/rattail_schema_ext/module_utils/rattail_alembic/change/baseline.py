@@ -139,8 +139,9 @@ def _refuse_without_evidence(ready: Ready, rows: Sequence[str], tables: frozense
             )
     missing = sorted(expected - tables)
     if missing:
-        unread = [each.revision for each in stamped if facts[each.revision].unread]
-        # What it may drop there is not known.
+        core = ready.request.base.version_location
+        # Core's drop no table in what is not read of them.
+        unread = [each.revision for each in stamped if each.location != core and facts[each.revision].unread]
         more = (
             f" Where {_some(unread)} drops them in lines that could not be read, use alembic stamp." if unread else ""
         )

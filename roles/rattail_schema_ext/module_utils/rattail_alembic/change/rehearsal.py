@@ -38,7 +38,7 @@ def rehearse(ready: Ready, job: Job, answer: Answer, lock: Lock) -> None:
             dump = answer.backup.file if answer.backup and request.backup == "full" else ""
             copy = stack.enter_context(scratch.database(ready.way, bin_dir=request.postgresql_bin_dir, dump=dump))
             answer.warn(*copy.warnings)
-            place = {"server": "a copy on the same server", "cluster": "a copy in a server of its own"}[copy.place]
+            place = copy.place
             # Nobody else is there, to be locked out or to be told apart.
             job = replace(
                 job,

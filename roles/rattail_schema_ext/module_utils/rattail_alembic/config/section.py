@@ -198,7 +198,7 @@ def wanted(
     name = "path_separator" if alembic_version >= _HAS_PATH_SEPARATOR else "version_path_separator"
     text, (said, value) = options.get("version_locations", ""), _separator_read(options, alembic_version)
     try:
-        written = locations_in(text, value)
+        found = [known.get(key(spec), spec) for spec in locations_in(text, value)]
     except ValueError:
         raise Refused(
             "locations_unclear",
@@ -207,10 +207,9 @@ def wanted(
             f"Write these two lines in [{NAME}]: version_locations = {' '.join([*ahead, last])} (and, before the last, "
             f"any other location that you need, with spaces between) and {name} = space.",
         ) from None
-    found = [known.get(key(spec), spec) for spec in written]
     reasons = disorder(found, ahead, last)
     locations = arranged(found, ahead, last) if reasons else found
-    separator = _separator_for(options, name, locations, written, alembic_version)
+    separator = _separator_for(options, name, locations, alembic_version)
     script = _escaped(script_location) if script_location else options.get("script_location") or core.script_location
     if "\n" in script.strip():
         raise Refused(
@@ -236,9 +235,9 @@ def wanted(
 
 
 def _separator_for(
-    options: Mapping[str, str], name: str, locations: list[str], written: list[str], alembic_version: tuple[int, ...]
+    options: Mapping[str, str], name: str, locations: list[str], alembic_version: tuple[int, ...]
 ) -> str:
-    """What is to separate the locations: ``newline`` where it must or already does, else ``space``."""
+    """What is to separate the locations: ``newline`` where it must or is to already, else ``space``."""
     spaced = [spec for spec in locations if re.search(r"\s", spec)]
     # At the start of a line these would make it a comment.
     one_line = any(spec.startswith(("#", ";")) for spec in locations)
@@ -250,11 +249,8 @@ def _separator_for(
         )
     if spaced or one_line:
         return "newline" if spaced else "space"
-    lines = split(options.get("version_locations", ""), "newline")
     for value in (options.get(each) for each in (name, _other(name))):
-        if value == "space":
-            return value
-        if value == "newline" and alembic_version >= _HAS_NEWLINE and lines == written:
+        if value == "space" or (value == "newline" and alembic_version >= _HAS_NEWLINE):
             return value
     return "space"
 
@@ -331,7 +327,7 @@ def locations_in(text: str, separator: str) -> list[str]:
         pieces = [piece.strip() for piece in text.split(glue) if piece.strip()]
         if not any(_SECOND.search(piece) or (glue == ":" and not re.match(_ROOT, piece)) for piece in pieces):
             return pieces
-    words = text.split() if glue else re.split(r"[\s,]+", text.strip(", \n"))
+    words = text.split() if glue else re.split(r"[\s,]+", text)
     if any(_SECOND.search(word) or (glue and not _BEGINNING.match(word)) for word in words):
         raise ValueError(text)
     return [word for word in words if word]

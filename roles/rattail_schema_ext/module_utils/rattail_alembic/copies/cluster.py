@@ -1,6 +1,6 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A PostgreSQL cluster for the time of one block: on a socket in a private directory, gone afterwards."""
+"""A temporary PostgreSQL cluster: its socket is in a private directory, and it is removed afterwards."""
 
 from __future__ import annotations
 
@@ -13,40 +13,39 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import Any
 
 from ..postgres.url import Target
-from ..problem import Refused
+from ..problem import Refused, mask
 from . import programs
 from .credentials import connected
 
-# On a disk, where /tmp may be memory; and short, since a socket's path may have 107 bytes (unix(7)).
+# It is on a disk, where /tmp may be in memory. It is short: the path of a socket may have 107 bytes (unix(7)).
 DIRECTORY = "/var/tmp"
 
+_OTHERWISE = "or do without the scratch copy"
 _PREFIX = "rattail_schema_ext_"
 _SUPERUSER = "postgres"
 _PORT = 5432
 _PATIENCE_SECONDS = 60.0
 _POLL_SECONDS = 0.05
 _MEGABYTE = 1024 * 1024
-# An empty cluster has 40 MB, and its log may grow to twice max_wal_size.
+# An empty cluster has 40 MB, and its WAL may grow to twice max_wal_size.
 _OWN_BYTES = 300 * _MEGABYTE
 _SETTINGS = {
     "listen_addresses": "",
     "port": str(_PORT),
     "unix_socket_permissions": "0700",
-    # nothing in it is to survive anything
+    # it does not have to survive a crash
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "max_wal_size": "128MB",
-    "archive_mode": "off",
     "max_connections": "20",
-    "logging_collector": "off",
 }
-# Whatever PG* variables say of the way to the real server must not be said of this one.
+# They keep libpq from using the PG* variables, which are about the real server.
 _DIRECT = {
     "hostaddr": "",
     "sslmode": "disable",
@@ -55,29 +54,21 @@ _DIRECT = {
     "requirepeer": "",
     "options": "",
 }
-_DIRECT_WHERE_SET = {"PGREQUIREAUTH": ("require_auth", ""), "PGCHANNELBINDING": ("channel_binding", "prefer")}
-
-
-@dataclass(frozen=True)
-class _Account:
-    """Whom the server runs as; None and None where that is us."""
-
-    uid: int | None
-    gid: int | None
+# Only newer releases of libpq know these.
+_DIRECT_IF_SET = {"PGREQUIREAUTH": ("require_auth", ""), "PGCHANNELBINDING": ("channel_binding", "prefer")}
 
 
 def refuse_impossible(directory: str, content_bytes: int) -> None:
-    """Whether there is an account and room for a cluster.
+    """Refuse if a cluster cannot be made.
 
-    :param content_bytes: the size of what it will hold.
-    :raises Refused: where not.
+    :param content_bytes: the size of the database that it will contain.
+    :raises Refused: if there is no account to run it as, or not enough space for it.
     """
     _account()
     if not os.access(directory, os.W_OK | os.X_OK):
-        raise Refused(
-            "scratch_impossible",
-            f"A server for a scratch copy would lie below {directory}, which cannot be written to.",
-            f"Let everybody make files in {directory}, as is usual, or do without trying it on a copy.",
+        raise impossible(
+            f"The server for a scratch copy needs a directory in {directory}, which cannot be written to.",
+            f"Allow all users to create files in {directory}, as is usual",
         )
     filesystem = os.statvfs(directory)
     free, needed = filesystem.f_bavail * filesystem.f_frsize, content_bytes + _OWN_BYTES
@@ -86,59 +77,50 @@ def refuse_impossible(directory: str, content_bytes: int) -> None:
             "scratch_no_space",
             f"There is too little space for a scratch copy in {directory}: {free // _MEGABYTE} MB are free"
             f" and {needed // _MEGABYTE} MB are wanted, the size of the database and {_OWN_BYTES // _MEGABYTE} MB.",
-            "Make room there, or do without trying it on a copy.",
+            f"Make room there, {_OTHERWISE}.",
         )
 
 
 @contextlib.contextmanager
 def started(initdb: programs.Program, directory: str = DIRECTORY) -> Iterator[Target]:
-    """Make a cluster and run its server; yields the way of its superuser to its database template1.
+    """Make a cluster and run its server; yields how its superuser connects to its database template1.
 
-    The server dies with this process, and the directory is removed by the next one then.
+    The server ends with this process. If this process is killed, the next run removes the directory.
 
-    :raises Refused: where it cannot be made or does not start.
+    :raises Refused: if it cannot be made or does not start.
     """
     account = _account()
     home = tempfile.mkdtemp(prefix=_PREFIX, dir=directory)
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, home, ignore_errors=True)
-        # whoever holds this lock is alive
+        # held as long as this process lives
         lock = os.open(os.path.join(home, "lock"), os.O_RDWR | os.O_CREAT, 0o600)
         stack.callback(os.close, lock)
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if account.uid is not None and account.gid is not None:
-            os.chown(home, account.uid, account.gid)
-        data, log = os.path.join(home, "data"), os.path.join(home, "log")
+        if account:
+            os.chown(home, account["uid"], account["gid"])
+        data = os.path.join(home, "data")
         options = [f"--username={_SUPERUSER}", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"]
-        said = programs.run(initdb, [f"--pgdata={data}", *options], uid=account.uid, gid=account.gid)
-        if not said.ok:
-            raise _failed(said.reason)
+        finished = programs.run(initdb, [f"--pgdata={data}", *options], **account)
+        if not finished.ok:
+            raise _not_started(finished.reason)
         settings = {**_SETTINGS, "unix_socket_directories": home}
         arguments = ["-D", data, *(f"--{name}={value}" for name, value in settings.items())]
-        with (
-            open(log, "wb") as output,
-            programs.running(
-                initdb.beside("postgres"),
-                arguments,
-                stdout=output,
-                uid=account.uid,
-                gid=account.gid,
-                at_our_death=signal.SIGQUIT,
-            ) as server,
-        ):
-            try:
-                target = Target(host=home, port=_PORT, dbname="template1", user=_SUPERUSER, options=_direct())
-                _await(target, server)
-                yield target
-            finally:
-                # at once, since there is nothing to save
-                if server.process.poll() is None:
-                    server.process.send_signal(signal.SIGQUIT)
-                    server.process.wait()
+        log = stack.enter_context(open(os.path.join(home, "log"), "wb"))
+        server = stack.enter_context(
+            programs.running(initdb.beside("postgres"), arguments, stdout=log, at_our_death=signal.SIGQUIT, **account)
+        )
+        # an immediate shutdown, since there is nothing to save
+        stack.callback(server.process.wait)
+        stack.callback(server.process.send_signal, signal.SIGQUIT)
+        direct = dict(pair for name, pair in _DIRECT_IF_SET.items() if name in os.environ)
+        target = Target(host=home, port=_PORT, dbname="template1", user=_SUPERUSER, options={**_DIRECT, **direct})
+        _await(target, server)
+        yield target
 
 
 def remove_leftovers(directory: str = DIRECTORY) -> None:
-    """Remove the clusters of ours whose process is dead."""
+    """Remove our own clusters that no process uses any more."""
     with contextlib.suppress(OSError):
         for entry in os.scandir(directory):
             if not entry.name.startswith(_PREFIX) or not entry.is_dir(follow_symlinks=False):
@@ -153,25 +135,22 @@ def remove_leftovers(directory: str = DIRECTORY) -> None:
                     os.close(lock)
 
 
-def _account() -> _Account:
-    """PostgreSQL refuses to run as root. Of the others only its own account may see what is in a database."""
+def _account() -> dict[str, Any]:
+    """The ``uid`` and ``gid`` to run a server as; none if that is our own account.
+
+    PostgreSQL refuses to run as root. Of the other accounts, only its own may read what is in a database.
+    """
     if os.geteuid() != 0:
-        return _Account(None, None)
+        return {}
     try:
         found = pwd.getpwnam("postgres")
     except KeyError:
-        raise Refused(
-            "scratch_impossible",
-            "A server for a scratch copy would have to run as root, which PostgreSQL refuses, and there is no account"
-            " postgres here.",
-            "Set rattail_schema_ext_user to a user who is not root, or do without trying it on a copy.",
+        raise impossible(
+            "The server for a scratch copy would run as root, which PostgreSQL refuses, and this machine has no"
+            " account postgres.",
+            "Set rattail_schema_ext_user to a user who is not root",
         ) from None
-    return _Account(found.pw_uid, found.pw_gid)
-
-
-def _direct() -> dict[str, str]:
-    more = dict(pair for name, pair in _DIRECT_WHERE_SET.items() if name in os.environ)
-    return {**_DIRECT, **more}
+    return {"uid": found.pw_uid, "gid": found.pw_gid}
 
 
 def _await(target: Target, server: programs.Running) -> None:
@@ -182,15 +161,29 @@ def _await(target: Target, server: programs.Running) -> None:
                 return
         except Refused as error:
             if server.process.poll() is not None:
-                raise _failed(server.wait().reason) from None
+                raise _not_started(server.wait().reason) from None
             if time.monotonic() > deadline:
-                raise _failed(error.problem.cause.rstrip(".")) from None
+                raise _not_started(error.problem.cause) from None
         time.sleep(_POLL_SECONDS)
 
 
-def _failed(reason: str) -> Refused:
-    return Refused(
-        "scratch_failed",
-        f"A server for a scratch copy cannot be started: {reason}.",
-        "Put that right and run again, or do without trying it on a copy.",
-    )
+def _not_started(reason: str) -> Refused:
+    return failed("The server for a scratch copy cannot be started", reason)
+
+
+def failed(what: str, reason: str) -> Refused:
+    """A failure while a scratch copy is made.
+
+    :param what: the beginning of the sentence.
+    :param reason: the rest of it, as a program or libpq said it.
+    """
+    why = mask(" ".join(reason.split()).rstrip("."))
+    return Refused("scratch_failed", f"{what}: {why}.", f"Correct that and run again, {_OTHERWISE}.")
+
+
+def impossible(cause: str, remedy: str) -> Refused:
+    """A reason why a scratch copy cannot be made.
+
+    :param remedy: the beginning of the sentence.
+    """
+    return Refused("scratch_impossible", cause, f"{remedy}, {_OTHERWISE}.")

@@ -1,6 +1,6 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""PostgreSQL's programs on this machine: which are there, which one is right for a server, and running them."""
+"""PostgreSQL's programs on this machine: find them, choose the right version for a server, and run them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from typing import IO, Any, Union
 from ..problem import Refused, mask
 from .credentials import SERVICE, Login
 
-# Where Debian, Red Hat, SUSE and a build from source put versions side by side.
+# Where Debian, Red Hat, SUSE and a build from source install versions side by side.
 _PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/usr/lib/postgresql[0-9]*/bin", "/usr/local/pgsql/bin")
-# How a client program takes the way that it is handed by a Login.
+# How much of a database is dumped.
+SCHEMA, FULL = "schema", "full"
+LOCK_WAIT_SECONDS = 60
+# The arguments by which a client program connects with a Login.
 TO_DATABASE = (f"--dbname=service={SERVICE}", "--no-password")
-
-_SERVER_PROGRAMS = ("initdb", "pg_ctl", "postgres")
 
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
@@ -47,23 +48,20 @@ class Program:
     def beside(self, name: str) -> Program:
         """Another program of the same release.
 
-        :raises Refused: where it is not in the same directory.
+        :raises Refused: if it is not in the same directory.
         """
-        # where this is a link, the others are found where it leads
+        # if this is a link, the others may be beside the program that it points to
         for origin in (self.path, os.path.realpath(self.path)):
             path = os.path.join(os.path.dirname(origin), name)
             if os.access(path, os.X_OK):
                 return Program(path, self.major)
-        raise Refused(
-            "program_missing",
-            f"{os.path.dirname(self.path)} has {self.name}, but no {name}.",
-            f"Install {package(name, self.major)}.",
-        )
+        directory = os.path.dirname(self.path)
+        raise _missing(f"{directory} has {self.name}, but no {name}.", f"Install {package(name, self.major)}.")
 
 
 @dataclass(frozen=True)
-class Said:
-    """How a program ended: ``ending`` is empty where it did well, and ``messages`` is what it wrote to stderr."""
+class Finished:
+    """How a program ended: ``ending`` is empty if it succeeded, and ``messages`` is what it wrote to stderr."""
 
     ending: str
     messages: str
@@ -74,14 +72,14 @@ class Said:
 
     @property
     def reason(self) -> str:
-        """Its first error, or else how it ended: part of a sentence, masked."""
+        """Its first error, or else how it ended: part of a sentence, without passwords."""
         found = errors(self.messages)
         return mask((found[0][0] if found else self.ending).rstrip("."))
 
 
 def package(name: str, major: int) -> str:
-    """The Debian package that brings a program of a major version."""
-    return f"postgresql-{major}" if name in _SERVER_PROGRAMS else f"postgresql-client-{major}"
+    """The Debian package that contains a program of a major version."""
+    return f"postgresql-{major}" if name in ("initdb", "postgres") else f"postgresql-client-{major}"
 
 
 def find(name: str, bin_dir: str = "") -> list[Program]:
@@ -89,11 +87,10 @@ def find(name: str, bin_dir: str = "") -> list[Program]:
 
     :param bin_dir: the one directory to look in; empty: PATH, and where distributions put them.
     """
-    if bin_dir:
-        directories = [bin_dir]
-    else:
-        directories = [each for each in os.environ.get("PATH", os.defpath).split(os.pathsep) if each]
-        directories += [each for place in _PLACES for each in sorted(glob.glob(place))]
+    directories = [bin_dir]
+    if not bin_dir:
+        places = (each for place in _PLACES for each in sorted(glob.glob(place)))
+        directories = [*filter(None, os.environ.get("PATH", os.defpath).split(os.pathsep)), *places]
     found: dict[str, Program] = {}
     for directory in directories:
         path = os.path.join(directory, name)
@@ -101,27 +98,23 @@ def find(name: str, bin_dir: str = "") -> list[Program]:
         if real in found or not os.access(path, os.X_OK):
             continue
         if os.path.basename(real) == "pg_wrapper":
-            # Debian's wrapper takes the version that it likes; what it wraps is found by itself.
+            # Debian's wrapper chooses a version itself; we look at the programs behind it.
             directories += sorted(glob.glob(_PLACES[0]))
             continue
-        major = _major(path)
+        try:
+            asked = subprocess.run(
+                [path, "--version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            continue
+        major = major_of(asked.stdout.decode(errors="replace"))
         if major:
             found[real] = Program(path, major)
     return list(found.values())
 
 
-def _major(path: str) -> int:
-    try:
-        done = subprocess.run(
-            [path, "--version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return 0
-    return major_of(done.stdout.decode(errors="replace"))
-
-
 def major_of(line: str) -> int:
-    """The major version in what a program answers to ``--version``; 0 where there is none.
+    """The major version in a program's output of ``--version``; 0 where there is none.
 
     ``pg_dump (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`` → 15; also ``18beta1`` and ``9.6.24`` (→ 9).
     """
@@ -132,28 +125,23 @@ def major_of(line: str) -> int:
 def choose(name: str, server_major: int, bin_dir: str = "", *, otherwise: str = "") -> Program:
     """The program for a server: of its own major version, else of the next newer one.
 
-    pg_dump refuses a server that is newer than itself (its manual page, "Notes"), and what a newer one
-    writes may not go into an older server.
+    pg_dump refuses a server that is newer than itself (its manual page, "Notes"), and an older server may not
+    accept what a newer pg_dump writes.
 
-    :param otherwise: what else the user may do, as the end of the remedy.
-    :raises Refused: where there is none, or none that is new enough.
+    :param otherwise: what else the user may do: the end of the remedy.
+    :raises Refused: if there is none, or none that is new enough.
     """
     found = find(name, bin_dir)
     chosen = best(found, server_major)
     if chosen is not None:
         return chosen
-    where = bin_dir or "PATH and below /usr/lib/postgresql"
-    install = f"Install {package(name, server_major)} (your distribution's, or the PostgreSQL project's)"
-    choices = [
-        install,
-        "name its directory in rattail_schema_ext_postgresql_bin_dir",
-        *([otherwise] if otherwise else []),
-    ]
-    remedy = ", ".join(choices[:-1]) + f", or {choices[-1]}."
+    remedy = (
+        f"Install {package(name, server_major)} (your distribution's, or the PostgreSQL project's), or name its"
+        f" directory in rattail_schema_ext_postgresql_bin_dir{otherwise and ', or '}{otherwise}."
+    )
     if not found:
-        raise Refused(
-            "program_missing", f"There is no {name} in {where}, and the server is PostgreSQL {server_major}.", remedy
-        )
+        where = bin_dir or "PATH and below /usr/lib/postgresql"
+        raise _missing(f"There is no {name} in {where}, and the server is PostgreSQL {server_major}.", remedy)
     versions = " and ".join(f"{each.path} ({each.major})" for each in found)
     raise Refused(
         "program_too_old",
@@ -162,27 +150,31 @@ def choose(name: str, server_major: int, bin_dir: str = "", *, otherwise: str = 
     )
 
 
+def _missing(cause: str, remedy: str) -> Refused:
+    return Refused("program_missing", cause, remedy)
+
+
 def best(found: Iterable[Program], server_major: int) -> Program | None:
-    """The first of the smallest version that is not below the server's; None where all are."""
+    """The first one of the lowest version that is not below the server's; None if there is none."""
     return min((each for each in found if each.major >= server_major), key=lambda each: each.major, default=None)
 
 
+@dataclass(frozen=True)
 class Running:
-    """A program that was started, and may be waited for."""
+    """A program that was started; ``messages`` is the file that it writes stderr to."""
 
-    def __init__(self, process: subprocess.Popen[bytes], messages: IO[bytes]) -> None:
-        self.process = process
-        self._messages = messages
+    name: str
+    process: subprocess.Popen[bytes]
+    messages: IO[bytes]
 
-    def wait(self) -> Said:
-        """How it ended; waits as long as it takes."""
+    def wait(self) -> Finished:
+        """Wait until it ends."""
         status = self.process.wait()
-        self._messages.seek(0)
-        text = self._messages.read().decode(errors="replace")
-        name = os.path.basename(str(self.process.args[0])) if isinstance(self.process.args, list) else ""
+        self.messages.seek(0)
+        text = self.messages.read().decode(errors="replace")
         if status < 0:
-            return Said(f"{name} was killed by {signal.Signals(-status).name}", text)
-        return Said(f"{name} ended with exit code {status}" if status else "", text)
+            return Finished(f"{self.name} was killed by {signal.Signals(-status).name}", text)
+        return Finished(f"{self.name} ended with exit code {status}" if status else "", text)
 
 
 @contextmanager
@@ -200,22 +192,26 @@ def running(
 ) -> Iterator[Running]:
     """Start a program that lives no longer than this block, and no longer than this process.
 
-    :param login: the database that it is to use; it is told by environment, not by arguments.
-    :param inherited: file descriptors that it is to have, too.
+    :param login: how it connects to a database; this is passed in its environment, not in its arguments.
+    :param inherited: further file descriptors that it inherits.
     :param uid: with ``gid``, the account to run it as; ours unless given.
     :param at_our_death: the signal that it gets when this process dies.
-    :raises Refused: where it cannot be started.
+    :raises Refused: if it cannot be started.
     """
     ourselves = os.getpid()
 
-    def bound_to_us() -> None:
+    def die_with_us() -> None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, int(at_our_death))
         if os.getppid() != ourselves:
             os._exit(1)
 
+    # It gets its parameters from the login, not from our own PG* variables; and we read its messages.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    environment["LC_ALL"] = "C"
     with ExitStack() as stack:
         messages = stack.enter_context(tempfile.TemporaryFile())
-        environment, passed = stack.enter_context((login or Login({})).handed_over(uid))
+        files = stack.enter_context(login.files()) if login else {}
+        environment.update((name, f"/proc/self/fd/{descriptor}") for name, descriptor in files.items())
         try:
             process = subprocess.Popen(
                 [program.path, *arguments],
@@ -224,8 +220,8 @@ def running(
                 stderr=messages,
                 env=environment,
                 cwd="/",
-                pass_fds=[*passed, *inherited],
-                preexec_fn=bound_to_us,
+                pass_fds=[*files.values(), *inherited],
+                preexec_fn=die_with_us,
                 user=uid,
                 group=gid,
                 extra_groups=None if uid is None else [],
@@ -234,13 +230,13 @@ def running(
             raise Refused(
                 "program_failed",
                 f"{program.path} cannot be started: {error.strerror}.",
-                "Let everybody run PostgreSQL's programs, or name others in rattail_schema_ext_postgresql_bin_dir.",
+                "Allow all users to run it, or name another directory in rattail_schema_ext_postgresql_bin_dir.",
             ) from None
         stack.callback(_end, process)
-        yield Running(process, messages)
+        yield Running(program.name, process, messages)
 
 
-def run(program: Program, arguments: Sequence[str], login: Login | None = None, **options: Any) -> Said:
+def run(program: Program, arguments: Sequence[str], login: Login | None = None, **options: Any) -> Finished:
     """Run a program to its end; ``options`` as for :func:`running`."""
     with running(program, arguments, login, **options) as started:
         return started.wait()
@@ -248,7 +244,7 @@ def run(program: Program, arguments: Sequence[str], login: Login | None = None, 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
-        # so that it takes back what it asked of the server
+        # on SIGTERM, it cancels its query on the server
         process.terminate()
         try:
             process.wait(_PATIENCE_SECONDS)
@@ -257,10 +253,21 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             process.wait()
 
 
-def errors(messages: str) -> list[tuple[str, str]]:
-    """What a program complained about: pairs of the error and, where it names it, the SQL command.
+def dumping(connection: Any, purpose: str, lock_wait_seconds: int) -> tuple[Login, list[str]]:
+    """How pg_dump connects to the database of ``connection``, and its arguments for an archive.
 
-    Only the words around them are taken as they are with ``LC_ALL=C``; the server may speak another language.
+    :param purpose: a word for ``application_name``, which may have 63 bytes.
+    :param lock_wait_seconds: how long it waits for a table that another session has locked.
+    """
+    name = f"{SERVICE} {purpose} on {os.uname().nodename}"[:63]
+    wait = f"--lock-wait-timeout={lock_wait_seconds * 1000}"
+    return Login.of(connection, application_name=name), ["--format=custom", wait, *TO_DATABASE]
+
+
+def errors(messages: str) -> list[tuple[str, str]]:
+    """The errors of a program: pairs of the message and of the SQL command that failed, if it is shown.
+
+    The program's own words are English, because of ``LC_ALL=C``; the server's may be in another language.
     """
     found: list[tuple[str, str]] = []
     for line in messages.splitlines():

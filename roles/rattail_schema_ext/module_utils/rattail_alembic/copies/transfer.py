@@ -1,103 +1,89 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""From one database into another, empty one: pg_dump and pg_restore, hand in hand, without a file of the rows."""
+"""Fill an empty database from another one with pg_dump and pg_restore. The rows never lie in a file of their own."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import IO, Any
 
-from ..postgres.contents import VERSION_TABLE, quoted
+from ..postgres.contents import VERSION_TABLE
 from ..postgres.url import Target
-from ..problem import Refused, mask
-from . import programs
-from .credentials import Login, connected
+from ..problem import Refused
+from . import cluster, programs
+from .credentials import Login, connected, query
+from .programs import FULL
 
-SCHEMA, FULL = "schema", "full"
-LOCK_WAIT_SECONDS = 60
-
-# Of an archive's entries, those that reach beyond the database: a copy must not subscribe to anything.
+# Entries of an archive that are about more than the database: a copy must not subscribe to anything.
 _NEVER = r"(?:PUBLICATION|SUBSCRIPTION)\b.*"
-# Those that only a superuser may make, or change. Extensions bring their comments with them.
+# Entries that only a superuser may create or change. An extension creates its own comment.
 _SUPERUSERS = r"(?:EVENT TRIGGER|COMMENT - EXTENSION|COMMENT - EVENT TRIGGER|COMMENT - SCHEMA public)\b.*"
 _GRANTS = r"(?:DEFAULT )?ACL\b.*"
 
+_OTHER_OWNERS = """
+select distinct relowner::regrole::text, current_user::regrole::text
+from pg_class c join pg_namespace n on n.oid = relnamespace
+where relkind <> 'i' and nspname !~ '^pg_' and nspname <> 'information_schema'
+  and pg_get_userbyid(relowner) <> current_user
+order by 1
+"""
 
-@dataclass(frozen=True)
-class Source:
-    """What a copy is filled from.
 
-    ``connection`` leads to the real database. ``content`` is ``FULL``, or ``SCHEMA``: no rows but those
-    of the version tables. ``dump`` is a full backup to take instead, if any. ``lock_wait_seconds`` is how
-    long pg_dump waits for a table that somebody holds exclusively.
+def fill(
+    real: Any,
+    target: Target,
+    pg_dump: programs.Program,
+    *,
+    content: str,
+    dump: str,
+    owners: bool,
+    lock_wait_seconds: int,
+) -> list[str]:
+    """Fill ``target`` from the database of the connection ``real``; returns sentences about what was not copied.
+
+    :param content: ``FULL``, or ``SCHEMA``: no rows but those of the version tables.
+    :param dump: the path of a full backup to use for a full copy, if any.
+    :param owners: whether objects keep their owners, which takes a superuser; if not, everything belongs
+        to the role of ``target``, which makes the grants that it is allowed to make.
+    :param lock_wait_seconds: how long pg_dump waits for a table that another session has locked.
+    :raises Refused: if anything else fails.
     """
-
-    connection: Any
-    content: str = FULL
-    dump: str = ""
-    lock_wait_seconds: int = LOCK_WAIT_SECONDS
-
-    @property
-    def name(self) -> str:
-        return str(self.connection.info.dbname)
-
-
-@dataclass(frozen=True)
-class _Archive:
-    """A dump in a file; ``inherited`` are the descriptors that make its path valid for a program."""
-
-    path: str
-    inherited: tuple[int, ...] = ()
-
-
-def fill(source: Source, pg_dump: programs.Program, target: Target, *, owners: bool) -> list[str]:
-    """Fill ``target``; returns sentences about what could not be brought over.
-
-    :param owners: whether objects are to belong to whom they belong to, which takes a superuser; else
-        everything belongs to the role of ``target``, and grants are made as far as it can.
-    :raises Refused: where anything else fails.
-    """
-    with connected(target) as connection, tempfile.TemporaryFile() as file:
-        into = _Restore(source.name, pg_dump.beside("pg_restore"), connection)
-        if source.dump and source.content == FULL:
-            archive = _Archive(source.dump)
-            wanted = _wanted(into, archive, owners)
-            into.run(archive, ["--section=pre-data", *_plain(owners)], wanted)
-            into.run(archive, ["--section=data"])
+    dump = dump if content == FULL else ""
+    with connected(target) as connection, open(dump, "rb") if dump else tempfile.TemporaryFile() as archive:
+        transfer = _Transfer(real, connection, pg_dump, archive, owners, lock_wait_seconds)
+        if dump:
+            transfer.restore("pre-data")
+            transfer.restore("data")
         else:
-            archive = _Archive(f"/proc/self/fd/{file.fileno()}", (file.fileno(),))
-            # Schema and rows are read one after the other, and are to be of the same moment.
-            with _snapshot(source.connection) as snapshot:
-                reading = _Reading(source, pg_dump, snapshot)
-                reading.schema(file)
-                wanted = _wanted(into, archive, owners)
-                into.run(archive, ["--section=pre-data", *_plain(owners)], wanted)
-                reading.rows(into)
-        into.run(archive, ["--section=post-data", *_plain(owners)], wanted)
+            # schema and rows are read one after the other, but must be of the same moment
+            with _snapshot(real) as snapshot:
+                transfer.dump(snapshot, content)
+                transfer.restore("pre-data")
+                if content == FULL:
+                    transfer.pipe(snapshot, "--section=data")
+                elif query(real, "select 1 from pg_tables where tablename = %s limit 1", (VERSION_TABLE,)):
+                    transfer.pipe(snapshot, "--data-only", f"--table=*.{VERSION_TABLE}")
+        transfer.restore("post-data")
         warnings: list[str] = []
         if not owners:
-            warnings += _other_owners(source.connection)
-            into.try_each(archive, [line for line in wanted if _is(line, _GRANTS)], warnings)
-        if source.content == FULL:
-            with connection.cursor() as cursor:
-                # without statistics, a query takes another time than it will take for real
-                cursor.execute("set statement_timeout = 0")
-                cursor.execute("analyze")
+            for owner, role in query(real, _OTHER_OWNERS):
+                warnings.append(f"What belongs to {owner} in {real.info.dbname} belongs to {role} in the copy.")
+            warnings += transfer.grant()
+        if content == FULL:
+            # without statistics, a statement would not take as long as on the real database
+            query(connection, "set statement_timeout = 0")
+            query(connection, "analyze")
     return warnings
 
 
-def _plain(owners: bool) -> list[str]:
-    return [] if owners else ["--no-owner", "--no-privileges"]
-
-
-def _wanted(into: _Restore, archive: _Archive, owners: bool) -> list[str]:
-    never = _NEVER if owners else f"(?:{_NEVER}|{_SUPERUSERS})"
-    return [line for line in into.entries(archive) if not _is(line, never)]
+def failed(name: str, reason: str) -> Refused:
+    """A failure to copy the database ``name``; see :func:`cluster.failed`."""
+    return cluster.failed(f"A scratch copy of {name} could not be made", reason)
 
 
 def _is(line: str, kind: str) -> bool:
@@ -107,154 +93,116 @@ def _is(line: str, kind: str) -> bool:
 
 @contextlib.contextmanager
 def _snapshot(connection: Any) -> Iterator[str]:
-    with connection.cursor() as cursor:
-        cursor.execute("begin isolation level repeatable read read only")
-        try:
-            cursor.execute("set local idle_in_transaction_session_timeout = 0")
-            if connection.info.server_version >= 170000:
-                cursor.execute("set local transaction_timeout = 0")
-            cursor.execute("select pg_export_snapshot()")
-            yield cursor.fetchone()[0]
-        finally:
-            if not connection.closed:
-                cursor.execute("rollback")
+    query(connection, "begin isolation level repeatable read read only")
+    try:
+        query(connection, "set local idle_in_transaction_session_timeout = 0")
+        if connection.info.server_version >= 170000:
+            query(connection, "set local transaction_timeout = 0")
+        yield query(connection, "select pg_export_snapshot()")[0][0]
+    finally:
+        if not connection.closed:
+            query(connection, "rollback")
 
 
-class _Reading:
-    """pg_dump of the real database, in one snapshot."""
+class _Transfer:
+    """pg_dump of the real database, and pg_restore into the database of ``connection``, by way of ``archive``."""
 
-    def __init__(self, source: Source, pg_dump: programs.Program, snapshot: str) -> None:
-        self._source = source
-        self._program = pg_dump
-        self._login = Login.of(source.connection).to(
-            application_name=f"rattail_schema_ext scratch on {os.uname().nodename}"[:63]
-        )
-        wait = f"--lock-wait-timeout={source.lock_wait_seconds * 1000}"
-        self._arguments = ["--format=custom", f"--snapshot={snapshot}", wait, *programs.TO_DATABASE]
+    def __init__(
+        self,
+        real: Any,
+        connection: Any,
+        pg_dump: programs.Program,
+        archive: IO[bytes],
+        owners: bool,
+        lock_wait_seconds: int,
+    ) -> None:
+        self._name = str(real.info.dbname)
+        self._archive = archive
+        self._owners = owners
+        self._pg_dump = pg_dump
+        self._source, self._dump_arguments = programs.dumping(real, "scratch", lock_wait_seconds)
+        self._pg_restore = pg_dump.beside("pg_restore")
+        self._target = Login.of(connection)
+        self._restore_arguments = [*programs.TO_DATABASE, "--no-tablespaces"]
+        # A newer pg_restore begins with settings that an older server does not know.
+        if pg_dump.major <= connection.info.server_version // 10000:
+            self._restore_arguments.append("--exit-on-error")
 
-    def schema(self, file: IO[bytes]) -> None:
-        """Write everything but the rows to ``file``."""
-        full = self._source.content == FULL
+    def dump(self, snapshot: str, content: str) -> None:
+        """Write everything but the rows to the archive."""
         # --schema-only leaves out large objects, which rows may refer to
-        sections = ["--section=pre-data", "--section=post-data"] if full else ["--schema-only"]
-        said = programs.run(self._program, [*self._arguments, *sections], self._login, stdout=file.fileno())
-        if not said.ok:
-            raise failed(self._source.name, said.reason)
+        sections = ["--section=pre-data", "--section=post-data"] if content == FULL else ["--schema-only"]
+        arguments = [*self._dump_arguments, f"--snapshot={snapshot}", *sections]
+        finished = programs.run(self._pg_dump, arguments, self._source, stdout=self._archive.fileno())
+        if not finished.ok:
+            raise failed(self._name, finished.reason)
 
-    def rows(self, into: _Restore) -> None:
-        """Pipe the rows over."""
-        chosen = ["--section=data"]
-        if self._source.content == SCHEMA:
-            if not self._has_version_table():
-                return
-            chosen = ["--data-only", f"--table=*.{VERSION_TABLE}"]
+    def pipe(self, snapshot: str, *chosen: str) -> None:
+        """Send rows from one database to the other."""
+        arguments = [*self._dump_arguments, f"--snapshot={snapshot}", "--compress=0", *chosen]
         reading, writing = os.pipe()
-        arguments = [*self._arguments, "--compress=0", *chosen]
         with contextlib.ExitStack() as stack:
             try:
-                dumping = stack.enter_context(programs.running(self._program, arguments, self._login, stdout=writing))
-                restoring = stack.enter_context(into.reading(reading))
+                dumping = stack.enter_context(programs.running(self._pg_dump, arguments, self._source, stdout=writing))
+                restoring = stack.enter_context(
+                    programs.running(self._pg_restore, self._restore_arguments, self._target, stdin=reading)
+                )
             finally:
-                # each of the two is to see when the other is gone
+                # so that each of the two notices when the other ends
                 os.close(reading)
                 os.close(writing)
             restored, dumped = restoring.wait(), dumping.wait()
-        # Whichever ended first took the other with it: a pg_dump that nobody reads any more has no error of
-        # its own, and neither has a pg_restore that got no whole archive.
+        # The one that fails first ends the other: a pg_dump that nobody reads from has no error of its own, and
+        # neither has a pg_restore that does not get the whole archive.
         if programs.errors(dumped.messages) and not re.search("Broken pipe", dumped.messages):
-            raise failed(self._source.name, dumped.reason)
-        into.judge(restored)
+            raise failed(self._name, dumped.reason)
+        self._judge(restored)
         if not dumped.ok:
-            raise failed(self._source.name, dumped.reason)
+            raise failed(self._name, dumped.reason)
 
-    def _has_version_table(self) -> bool:
-        with self._source.connection.cursor() as cursor:
-            cursor.execute("select exists (select from pg_tables where tablename = %s)", (VERSION_TABLE,))
-            return bool(cursor.fetchone()[0])
+    def restore(self, section: str) -> None:
+        """Restore a section of the archive."""
+        plain = [] if self._owners or section == "data" else ["--no-owner", "--no-privileges"]
+        self._judge(self._run([f"--section={section}", *plain], self._entries))
 
+    def grant(self) -> list[str]:
+        """Make the grants that the role may make; a sentence about each of the others."""
+        entries = [line for line in self._entries if _is(line, _GRANTS)]
+        errors = _true_errors(self._run(["--no-owner"], entries)) if entries else []
+        return [f"The copy does not have this: {command or error}" for error, command in errors]
 
-class _Restore:
-    """pg_restore into one database."""
+    @functools.cached_property
+    def _entries(self) -> list[str]:
+        """The lines of the archive's table of contents that are to be restored."""
+        never = _NEVER if self._owners else f"(?:{_NEVER}|{_SUPERUSERS})"
+        with tempfile.TemporaryFile() as listed:
+            descriptor = self._archive.fileno()
+            path = f"/proc/self/fd/{descriptor}"
+            finished = programs.run(self._pg_restore, ["--list", path], stdout=listed.fileno(), inherited=[descriptor])
+            if not finished.ok:
+                raise failed(self._name, finished.reason)
+            listed.seek(0)
+            lines = listed.read().decode().splitlines()
+        return [line for line in lines if line and not line.startswith(";") and not _is(line, never)]
 
-    def __init__(self, name: str, program: programs.Program, connection: Any) -> None:
-        self._name = name
-        self._program = program
-        self._login = Login.of(connection)
-        self._arguments = [*programs.TO_DATABASE, "--no-tablespaces"]
-        # A newer pg_restore begins with settings that an older server does not know.
-        self._strict = ["--exit-on-error"] if program.major <= connection.info.server_version // 10000 else []
+    def _run(self, options: Sequence[str], entries: Sequence[str]) -> programs.Finished:
+        with tempfile.TemporaryFile() as chosen:
+            chosen.write("".join(f"{line}\n" for line in entries).encode())
+            chosen.flush()
+            inherited = [self._archive.fileno(), chosen.fileno()]
+            archive, use = (f"/proc/self/fd/{descriptor}" for descriptor in inherited)
+            arguments = [*self._restore_arguments, *options, f"--use-list={use}", archive]
+            return programs.run(self._pg_restore, arguments, self._target, inherited=inherited)
 
-    def entries(self, archive: _Archive) -> list[str]:
-        """The archive's table of contents, line by line."""
-        with tempfile.TemporaryFile() as file:
-            said = programs.run(
-                self._program, ["--list", archive.path], stdout=file.fileno(), inherited=archive.inherited
-            )
-            if not said.ok:
-                raise failed(self._name, said.reason)
-            file.seek(0)
-            lines = file.read().decode().splitlines()
-        return [line for line in lines if line and not line.startswith(";")]
-
-    def run(self, archive: _Archive, options: Sequence[str], entries: Sequence[str] = ()) -> None:
-        """Restore ``entries``, or everything where none are given.
-
-        :raises Refused: at an error.
-        """
-        self.judge(self._run(archive, [*self._strict, *options], entries))
-
-    def try_each(self, archive: _Archive, entries: Sequence[str], warnings: list[str]) -> None:
-        """Restore ``entries``, and what cannot be goes to ``warnings``."""
-        if entries:
-            said = self._run(archive, ["--no-owner"], entries)
-            warnings += [f"The copy is without this: {command or error}" for error, command in _true_errors(said)]
-
-    def _run(self, archive: _Archive, options: Sequence[str], entries: Sequence[str]) -> programs.Said:
-        with tempfile.TemporaryFile() as file:
-            arguments, inherited = [*self._arguments, *options], list(archive.inherited)
-            if entries:
-                file.write("".join(f"{line}\n" for line in entries).encode())
-                file.flush()
-                arguments.append(f"--use-list=/proc/self/fd/{file.fileno()}")
-                inherited.append(file.fileno())
-            return programs.run(self._program, [*arguments, archive.path], self._login, inherited=inherited)
-
-    @contextlib.contextmanager
-    def reading(self, pipe: int) -> Iterator[programs.Running]:
-        """Start restoring what comes over ``pipe``."""
-        with programs.running(self._program, [*self._arguments, *self._strict], self._login, stdin=pipe) as started:
-            yield started
-
-    def judge(self, said: programs.Said) -> None:
-        """Raise Refused where a restore failed."""
-        found = _true_errors(said)
+    def _judge(self, finished: programs.Finished) -> None:
+        """Raise Refused if a restore failed."""
+        found = _true_errors(finished)
         if found:
             raise failed(self._name, found[0][0])
-        if not said.ok and not programs.errors(said.messages):
-            raise failed(self._name, said.ending)
+        if not finished.ok and not programs.errors(finished.messages):
+            raise failed(self._name, finished.ending)
 
 
-def _true_errors(said: programs.Said) -> list[tuple[str, str]]:
-    """A setting of pg_restore's own session that an older server does not know is none."""
-    return [(error, command) for error, command in programs.errors(said.messages) if not command.startswith("SET ")]
-
-
-def _other_owners(connection: Any) -> Iterator[str]:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "select distinct pg_get_userbyid(relowner), current_user::text from pg_class c"
-            " join pg_namespace n on n.oid = relnamespace where relkind <> 'i' and nspname !~ '^pg_'"
-            " and nspname <> 'information_schema' and pg_get_userbyid(relowner) <> current_user order by 1"
-        )
-        for owner, role in cursor.fetchall():
-            yield f"What belongs to {quoted(owner)} in {connection.info.dbname} belongs to {quoted(role)} in the copy."
-
-
-def failed(name: str, reason: str) -> Refused:
-    """That a copy of the database ``name`` could not be made, and why: part of a sentence."""
-    words = mask(" ".join(reason.split()).rstrip("."))
-    return Refused(
-        "scratch_failed",
-        f"A scratch copy of {name} could not be made: {words}.",
-        "Put that right and run again, or do without trying it on a copy.",
-    )
+def _true_errors(finished: programs.Finished) -> list[tuple[str, str]]:
+    """Its errors but for settings of pg_restore's own session, which an older server may not know."""
+    return [(error, command) for error, command in programs.errors(finished.messages) if not command.startswith("SET ")]

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 
 from ..policy import prefixes
-from ..policy.prefixes import Prefixes, with_core
+from ..policy.prefixes import Prefixes
 from ..revisions.locations import package_of, standard
 from .observation import Ready
 
@@ -42,12 +42,9 @@ def of_locations(ready: Ready) -> dict[str, Prefixes]:
             own[location.spec] = _app_prefixes(ready)
         else:
             own[location.spec] = prefixes.of_package(package, request.integration_prefixes)
-    reserved = frozenset(_core_tables(ready, core))
+    tables = frozenset(_core_tables(ready, core))
     return {
-        spec: with_core(
-            Prefixes(mine, tuple(each for other, given in own.items() if other != spec for each in given)),
-            reserved,
-        )
+        spec: Prefixes(mine, tuple(each for other, given in own.items() if other != spec for each in given), tables)
         for spec, mine in own.items()
     }
 

@@ -1,18 +1,19 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What changed, and whose names begin how → what an extension must not have done.
+"""Which changes an extension must not make.
 
-The rule is Rattail's manual's: an extension's tables carry a prefix of their own, names without one
-are core's, and core's tables are never modified; to extend one, make a table with a foreign key to it.
+The rule is that of Rattail's manual: the tables of an extension have its prefix, names without a prefix
+are core's, and core's tables are never modified. To extend one, make a table with a foreign key to it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..postgres.catalog_changes import CREATED, Change, Owner
+from ..postgres.contents import VERSION_TABLE
 from ..postgres.kinds import kind_of
 from ..postgres.row_counts import Written
 from .prefixes import Prefixes
@@ -30,13 +31,7 @@ class Violation:
 
     def as_dict(self) -> dict[str, str]:
         """As results show it: keys ``revision``, ``action``, ``kind``, ``object`` and ``rule``."""
-        return {
-            "revision": self.revision,
-            "action": self.action,
-            "kind": self.kind,
-            "object": self.object,
-            "rule": self.rule,
-        }
+        return asdict(self)
 
     def __str__(self) -> str:
         return f"Revision {self.revision} {self.action} {self.object}. {self.rule}"
@@ -54,40 +49,30 @@ def violations(revision: str, changes: Iterable[Change], prefixes: Prefixes) -> 
     return found
 
 
-def data_report(
-    written: Iterable[Written],
-    rewritten: Iterable[Owner],
-    prefixes: Prefixes,
-    version_table: str = "alembic_version",
-) -> list[dict[str, Any]]:
-    """The tables that are not own and whose rows were written, for ``policy_data``.
+def data_report(written: Iterable[Written], rewritten: Iterable[Owner], prefixes: Prefixes) -> list[dict[str, Any]]:
+    """The tables that are not own and whose rows were written, for ``policy_data``; Alembic's own is left out.
 
     :param rewritten: see ``catalog_changes.rewritten``: the rows of these were replaced as a whole, which no
-        counter tells (TRUNCATE).
-    :param version_table: Alembic's own rows in it are no revision's.
+        counter shows (TRUNCATE).
     :return: entries with keys ``table``, ``inserted``, ``updated``, ``deleted`` and ``rewritten``, by table.
     """
     found: dict[str, dict[str, Any]] = {}
+
+    def note(schema: str, name: str, **what: Any) -> None:
+        if name != VERSION_TABLE and not prefixes.owns(schema, name):
+            table = f"{schema}.{name}"
+            nothing = {"table": table, "inserted": 0, "updated": 0, "deleted": 0, "rewritten": False}
+            found.setdefault(table, nothing).update(what)
+
     for each in written:
-        if each.table != version_table and not prefixes.owns(each.schema, each.table):
-            entry = found.setdefault(_table(each.schema, each.table), _entry(each.schema, each.table))
-            entry.update(inserted=each.inserted, updated=each.updated, deleted=each.deleted)
+        note(each.schema, each.table, inserted=each.inserted, updated=each.updated, deleted=each.deleted)
     for owner in rewritten:
-        if owner.name != version_table and not prefixes.owns(owner.schema, owner.name):
-            found.setdefault(_table(owner.schema, owner.name), _entry(owner.schema, owner.name))["rewritten"] = True
+        note(owner.schema, owner.name, rewritten=True)
     return [found[table] for table in sorted(found)]
 
 
-def _entry(schema: str, table: str) -> dict[str, Any]:
-    return {"table": _table(schema, table), "inserted": 0, "updated": 0, "deleted": 0, "rewritten": False}
-
-
-def _table(schema: str, name: str) -> str:
-    return f"{schema}.{name}"
-
-
 def _owns(prefixes: Prefixes, owner: Owner) -> bool:
-    # nobody else makes anything in an extension's own schema
+    # no other role creates anything in an extension's own schema
     if owner.kind == "default privileges":
         return prefixes.owns(owner.schema, "")
     return kind_of(owner.kind).prefixable and prefixes.owns(owner.schema, owner.name)
@@ -97,14 +82,14 @@ def _rule(change: Change, foreign: Owner, prefixes: Prefixes) -> str:
     if not kind_of(foreign.kind).prefixable:
         return (
             f"{_article(foreign.kind)} concerns the whole database, not one extension:"
-            " have it made by whoever looks after the database, outside of revisions."
+            " ask the database's administrator for it, and leave it out of revisions."
         )
     if change.kind == "inheritance":
         return f"{foreign} is not this extension's: a foreign key to it is allowed, inheriting from it is not."
     if change.table or kind_of(change.kind).about:
         return (
-            f"It belongs to {foreign}, which is not this extension's: put what it needs into a table"
-            f" of its own that has a foreign key to it; own names are {prefixes}."
+            f"It belongs to {foreign}, which is not this extension's: put what the extension needs into a table of"
+            f" its own, named {prefixes}, with a foreign key to it."
         )
     if change.action == CREATED:
         return (
@@ -113,11 +98,9 @@ def _rule(change: Change, foreign: Owner, prefixes: Prefixes) -> str:
         )
     return (
         f"It is not this extension's, whose names are {prefixes}: leave it as it is,"
-        " and make a table of its own with a foreign key to what it extends."
+        " and make a table of its own with a foreign key to it."
     )
 
 
 def _article(kind: str) -> str:
-    if kind.endswith("privileges"):
-        return kind.capitalize()
-    return f"{'An' if kind[0] in 'aeio' else 'A'} {kind}"
+    return kind.capitalize() if kind.endswith("privileges") else f"{'An' if kind[0] in 'aeio' else 'A'} {kind}"
