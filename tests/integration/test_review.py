@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import rattail.db
 from support.dumps import dump
-from support.places import BIN
 from support.postgres import Postgres
 from support.revisions import edit, scripts, write
 from support.server import Server
@@ -179,43 +178,11 @@ def test_a_draft_that_fails_is_kept_beside_its_review(cloning: Server) -> None:
     edit(cloning, models, COLUMN, f"    spare_uuid = sa.Column(sa.ForeignKey('poser_spare.uuid'))\n\n{COLUMN}")
     before = scripts(cloning)
     answer = review(cloning)
-    assert "did not stand the review, so it was not written (it is kept, with its review, in " in answer["failure"]
+    assert "did not pass its review and was not written (it is kept, with its review, in " in answer["failure"]
     assert 'relation "poser_spare" does not exist' in answer["failure"]
     assert scripts(cloning) == before
     kept = sorted(path.suffix for path in (cloning.env_dir / "app" / "schema-reviews").iterdir())
     assert kept == [".md", ".py"]
-
-
-def test_squawk_is_asked_where_it_is_installed(cloning: Server) -> None:
-    (cloning.env_dir / "bin" / "squawk").symlink_to(BIN / "squawk")
-    cloning.sql(WIDGETS)
-    edit(
-        cloning,
-        "db/model/widgets.py",
-        COLUMN,
-        f"    weight = sa.Column(sa.Integer(), nullable=False, index=True)\n\n{COLUMN}",
-    )
-    answer = review(cloning)
-    assert (answer["failure"], answer["review"]["judge"]) == ("", "Squawk")
-    assert found(answer) == {
-        "adding-required-field": "poser_widget",
-        "require-concurrent-index-creation": "poser_widget",
-    }
-    assert all(each["message"] and each["safer"] for each in answer["review"]["findings"])
-
-
-def test_a_squawk_that_cannot_be_asked_is_done_without(cloning: Server) -> None:
-    squawk = cloning.env_dir / "bin" / "squawk"
-    squawk.write_text("#!/bin/sh\necho nonsense\n")
-    squawk.chmod(0o755)
-    cloning.sql(WIDGETS)
-    edit(cloning, "db/model/widgets.py", COLUMN, f"    weight = sa.Column(sa.Integer(), nullable=False)\n\n{COLUMN}")
-    answer = review(cloning)
-    assert (answer["review"]["judge"], found(answer)) == (
-        "the role's own list",
-        {"not-null-without-default": "poser_widget.weight"},
-    )
-    assert any("squawk could not be asked" in warning for warning in answer["warnings"])
 
 
 ONCE = """

@@ -94,7 +94,7 @@ def test_what_is_not_the_app_s_is_left_out_and_told(deployed: Server) -> None:
     add_model(deployed, SHELF)
     answer = write(deployed, integrations=["rattail_corepos"])
     # the location of an integration that is not in the section yet
-    assert "to do is config" in answer["failure"]
+    assert "(to do: config)" in answer["failure"]
     answer = write(deployed, fresh=True)
     assert answer["failure"] == ""
     assert names_in(script(answer)) == {"poser_shelf"}
@@ -313,7 +313,7 @@ def test_what_alembic_does_not_compare_is_told(deployed: Server) -> None:
     deployed.alembic("upgrade", "heads")
     again = write(deployed, "look closer")
     assert again["revision"] == {} and len(again["warnings"]) == len(told)
-    assert again["summary"][0] == "Nothing is written by itself."
+    assert again["summary"][0] == "There is nothing to write, but something to decide."
     assert sum("to decide: " in line for line in again["summary"]) == len(told)
 
 
@@ -331,7 +331,7 @@ def test_a_table_is_renamed_by_the_lines_that_are_told(cloning: Server) -> None:
     # its constraint keeps its name, so that there cannot be both tables
     drafted = write(cloning, "call widgets things", review="true")
     assert "poser_widget_uq_code" in drafted["failure"]
-    assert "(rattail_schema_ext_revision_review: false), mend it, and run again" in drafted["failure"]
+    assert '(rattail_schema_ext_revision_review: "false"), correct it, and run again' in drafted["failure"]
     answer = write(cloning, "call widgets things", review="false")
     told = " ".join(answer["revision"]["hints"])
     tables = re.findall(r"op.rename_table\('(\w+)', '(\w+)'\)", told)

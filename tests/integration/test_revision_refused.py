@@ -102,7 +102,7 @@ def the_models_are_not_read(server: Server) -> tuple[str, ...]:
 
 def the_section_is_not_right(server: Server) -> tuple[str, ...]:
     server.write_config()
-    return ("not yet as it should be on this host: to do is config", "Run site.yml first")
+    return ("not yet as it should be on this host (to do: config)", "Run site.yml first")
 
 
 def there_are_two_heads(server: Server) -> tuple[str, ...]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
-from ansible.module_utils.rattail_alembic.authoring import draft
-from ansible.module_utils.rattail_alembic.observe.observation import Observation
+from ansible.module_utils.rattail_alembic.authoring.draft import Draft
+from ansible.module_utils.rattail_alembic.observe import owners
 from ansible.module_utils.rattail_alembic.observe.request import Request
 from ansible.module_utils.rattail_alembic.revisions.graph import Graph, RevisionFile
 from ansible.module_utils.rattail_alembic.revisions.locations import Location, standard
@@ -42,13 +45,14 @@ GUESSED = (
 )
 def test_the_revision_that_makes_a_table_or_else_the_newest_of_its_branch(to: str, needed: str, reason: str) -> None:
     locations = [Location(spec, spec.partition(":")[0], f"/srv/{spec}") for spec in (APP, COREPOS, CORE)]
-    seen = Observation(
-        Request(
-            app="poser", env_dir="/srv", config_file="/srv/rattail.conf", source_dir="/srv/poser", prefixes=("poser",)
-        ),
-        locations=locations,
-        texts={file.path: file.text for file in FILES},
-        graph=Graph.from_files(FILES),
+    request = Request(
+        app="poser", env_dir="/srv", config_file="/srv/rattail.conf", source_dir="/srv/poser", prefixes=("poser",)
     )
-    [found] = draft._dependencies(seen, (), [("poser_x", to)])
-    assert found == draft.Dependency(needed, reason.format(to=to, revision=needed))
+    texts = {file.path: file.text for file in FILES}
+    # what a draft reads of it
+    ready: Any = SimpleNamespace(request=request, locations=locations, texts=texts, graph=Graph.from_files(FILES))
+    draft = Draft(
+        ready, owners.of_locations(ready), (), "", "add x", head=(), label="poser", template_dir="", trim=True
+    )
+    [found] = draft.depends_on([("poser_x", to)])
+    assert (found.revision, found.reason) == (needed, reason.format(to=to, revision=needed))

@@ -1,4 +1,4 @@
-"""What statements do to a shop that is open: one hazard each, and none where there is none."""
+"""What statements do to a store in operation: one hazard each, and none where there is none."""
 
 from __future__ import annotations
 
@@ -51,21 +51,17 @@ def test_each_statement_has_its_hazard(statement: str, rule: str, thing: str) ->
     assert all(each.message and each.safer and "{" not in each.message for each in found)
 
 
-def test_white_space_and_repetition_count_for_nothing() -> None:
+def test_white_space_and_repetition_change_nothing() -> None:
     twice = ["ALTER TABLE\n  poser_widget\tDROP COLUMN code;"] * 2
     assert len(hazards.find(twice, FILLED, [])) == 1
 
 
-def test_rewrites_and_locks_are_told_of_tables_with_rows_once() -> None:
+def test_rewrites_and_locks_are_found_once_on_tables_with_rows() -> None:
     found = hazards.find([], FILLED, ["poser_widget", "poser_empty"])
     assert [(each.rule, each.object) for each in found] == [("table-rewrite", "poser_widget")]
-    locks = {
-        "poser_widget": "AccessExclusiveLock",
-        "product": "AccessExclusiveLock",
-        "poser_empty": "AccessExclusiveLock",
-    }
-    assert [each.object for each in hazards.held(locks, FILLED, found)] == ["product"]
-    assert hazards.held({"product": "ShareRowExclusiveLock"}, FILLED, []) == []
+    assert [each.object for each in hazards.held(["poser_widget", "product", "poser_empty"], FILLED, found)] == [
+        "product"
+    ]
 
 
 def test_names_are_read_with_and_without_quotes() -> None:

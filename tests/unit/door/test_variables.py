@@ -164,6 +164,11 @@ def test_text_that_means_another_type_is_read(name: str, value: object, means: o
     assert read(**{name: value})[name] == means
 
 
+@pytest.mark.parametrize(("value", "means"), [(True, "true"), (False, "false"), ("auto", "auto")])
+def test_of_several_words_true_and_false_need_no_quotes(value: object, means: str) -> None:
+    assert variables.read(f"{PREFIX}revision_review", value) == (means, "")
+
+
 @pytest.mark.parametrize(
     "repo",
     [

@@ -76,6 +76,8 @@ def read(name: str, value: Any) -> tuple[Any, str]:
     option = known()[name]
     kind = option["type"]
     if kind in ("str", "path"):
+        # Of the words true and false, where they are among several, YAML makes what Python calls so.
+        value = str(value).lower() if isinstance(value, bool) and "choices" in option else value
         if not isinstance(value, str):
             return value, f"{name} is {value!r}, which is no text. Write it in quotes."
     else:

@@ -6,20 +6,21 @@ from __future__ import annotations
 
 import ast
 import builtins
+import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from ..migration.alembic_api import alembic_config, run_env, run_hooks, script_directory
 from ..migration.ask_app import answer
-from ..migration.child import Outcome, Report, in_child
+from ..migration.child import Report, in_child
 from ..migration.runner import lead_connections
-from ..observe.answer import Dependency, LeftOut
+from ..observe.answer import Dependency, LeftOut, NewRevision
 from ..problem import Refused
 from . import enums, operations, uncompared
-from .draft import Draft, Drafted
+from .draft import Draft, Drafted, branch, place
 
 # What SQLAlchemy's text() takes for a parameter.
 _PARAMETER = re.compile(r"(?<![:\w\\]):(?=\w+(?!:))")
@@ -29,17 +30,17 @@ def choose(scripts: Any, context: Any, wanted: Draft) -> dict[str, Any]:
     """Make of Alembic's ``MigrationScript`` (of ``scripts`` the only one) what is to be written.
 
     :param context: Alembic's MigrationContext.
-    :returns: what a :class:`draft.Drafted` holds of it, and whether there is ``something``.
+    :returns: ``tables``, ``depends_on``, ``hints`` and ``left_out`` as :class:`draft.Drafted` has them.
     :raises Refused: where the app's models are not among those compared, or have names that they must not have.
     """
-    found: dict[str, Any] = {"tables": [], "depends_on": [], "left_out": [], "hints": [], "something": False}
     if not scripts:  # taken away by a hook of the app's
-        return found
+        return {}
     script, own, cursor = scripts[0], wanted.own, context.connection.connection.cursor()
-    tables = [table for each in _as_list(context.opts["target_metadata"]) for table in each.tables.values()]
-    defined = _defined_tables(wanted.app)
-    _refuse_models(wanted, tables, defined)
-    left = operations.keep_own(script.upgrade_ops, own)
+    metadata = context.opts["target_metadata"]
+    metadata = metadata if isinstance(metadata, (list, tuple)) else [metadata]
+    tables = [table for each in metadata for table in each.tables.values()]
+    _refuse_models(wanted, tables)
+    taken = operations.keep_own(script.upgrade_ops, own)
     operations.keep_own(script.downgrade_ops, own)
     operations.untie(script.upgrade_ops)
     theirs = uncompared.compared(tables, context, own)
@@ -49,48 +50,53 @@ def choose(scripts: Any, context: Any, wanted: Draft) -> dict[str, Any]:
     try:
         script.upgrade_ops.reverse_into(script.downgrade_ops)
     except NotImplementedError:
-        operations.name_constraints(script.downgrade_ops)  # a hook has put something in that knows no way back
+        # a hook has added an operation that cannot be reversed
+        operations.name_constraints(script.downgrade_ops)
     operations.keep_names(script.downgrade_ops)
-    # tables that refer to each other are let go of each other before they are dropped
+    # foreign keys between tables that refer to each other are dropped before the tables
     script.upgrade_ops.ops[:0] = [key.reverse() for key in operations.untie(script.downgrade_ops)]
-    found["hints"] = [
+    hints = [
         *operations.renames(script.upgrade_ops),
-        *enums.changes(tables, cursor, own),
+        *enums.hints(theirs, cursor),
         *uncompared.hints(script.upgrade_ops, theirs, context.dialect, cursor),
     ]
     uncompared.restore_indexes(script, cursor)
     _render_as_written(context)
-    used = dict(enums.named(script.upgrade_ops))
+    used = enums.named(script.upgrade_ops)
     new = enums.provide(script, cursor)
-    for name in [*new, *(each.name for each in left)]:
+    for name in [*new, *(operations.subject(each)[1] for each in taken)]:
         if name in used and not own.owns("", name):
             raise Refused(
                 "enum_without_prefix",
-                f"The models of {wanted.app} have the enumeration {name} (in {used[name]}), which is not named {own}.",
+                f"The models of {wanted.ready.request.app} have the enumeration {name} (in {used[name]}), "
+                f"which is not named {own}.",
                 f"Name it: sa.Enum(…, name={f'{own.own[0]}_{name}'!r}).",
             )
     others = [(table, to) for table, to in operations.references(script.upgrade_ops) if not own.owns("", to)]
     needed = wanted.depends_on(others)
-    found["depends_on"] = [dict(vars(each)) for each in needed]
     script.depends_on = [each.revision for each in needed] or None
-    found["tables"] = operations.tables_created(script.upgrade_ops)
-    found["left_out"] = operations.told(left, wanted.owner)
-    found["something"] = not script.upgrade_ops.is_empty()
-    return found
+    return {
+        "tables": operations.tables_created(script.upgrade_ops),
+        "depends_on": [vars(each) for each in needed],
+        "hints": hints,
+        "left_out": [vars(each) for each in operations.left_out(taken, wanted.owner)],
+    }
 
 
 def _render_as_written(context: Any) -> None:
-    """Have SQL (a check, a default, where an index holds) come into the script as it is in the models or the database.
+    """Render SQL (a check, a default, the condition of an index) as it is in the models or the database.
 
-    Alembic compiles it as for the driver: ``%`` is doubled, which is done once more when the script runs, and what
-    looks like a parameter (``:x``) becomes NULL. There are no parameters in DDL.
+    Alembic compiles it as for the driver: ``%`` is doubled, and once more when the script runs, and what looks like
+    a parameter (``:x``) becomes NULL. There are no parameters in DDL.
     """
+    from sqlalchemy.sql.elements import TextClause
+
     render = context.impl.render_ddl_sql_expr
 
     def as_written(expression: Any, **how: Any) -> str:
         # Alembic wraps that of an index
-        clause = next((each for each in (expression, getattr(expression, "text", None)) if _is_text(each)), None)
-        if clause is not None:
+        clause = expression if isinstance(expression, TextClause) else getattr(expression, "text", None)
+        if isinstance(clause, TextClause):
             text = str(clause.text)
         else:
             text = render(expression, **how)
@@ -102,62 +108,44 @@ def _render_as_written(context: Any) -> None:
     context.impl.render_ddl_sql_expr = as_written
 
 
-def _is_text(value: Any) -> bool:
-    from sqlalchemy.sql.elements import TextClause
-
-    return isinstance(value, TextClause)
-
-
-def _as_list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, (list, tuple)) else [value] if value is not None else []
-
-
-def _refuse_models(wanted: Draft, tables: Iterable[Any], defined: Mapping[str, str]) -> None:
-    known = {table.name for table in tables}
-    if not known & set(defined) and f"{wanted.app}.db.model" not in sys.modules:
+def _refuse_models(wanted: Draft, tables: Iterable[Any]) -> None:
+    app, own = wanted.ready.request.app, wanted.own
+    defined = _defined_tables(app)
+    if f"{app}.db.model" not in sys.modules and not any(table.name in defined for table in tables):
         raise Refused(
             "model_unused",
-            f"The models that env.py compares do not have {wanted.app}.db.model among them.",
-            f"Name it in the config file (model_spec = {wanted.app}.db.model in the core's section) or in the app's "
+            f"The models that env.py compares do not have {app}.db.model among them.",
+            f"Name it in the config file (model_spec = {app}.db.model in the core's section) or in the app's "
             "config extension (entry point group wutta.config.extensions), then run again.",
         )
-    for name, where in operations.strangers(tables, wanted.own, defined):
-        raise Refused(
-            "model_without_prefix",
-            f"The model {where} has the table {name}, and what {wanted.app} creates must be named {wanted.own}.",
-            f"Rename it (__tablename__ = {f'{wanted.own.own[0]}_{name}'!r}), or add its prefix to "
-            "rattail_schema_ext_prefixes.",
-        )
+    for table in tables:
+        if table.name in defined and not own.owns(table.schema or "", table.name):
+            raise Refused(
+                "model_without_prefix",
+                f"The model {defined[table.name]} has the table {table.name}, and what {app} creates must be "
+                f"named {own}.",
+                f"Rename it (__tablename__ = {f'{own.own[0]}_{table.name}'!r}), or add its prefix to "
+                "rattail_schema_ext_prefixes.",
+            )
 
 
 def _defined_tables(app: str) -> dict[str, str]:
-    """The tables of models that the app's own modules define, and where (``poser.db.model.PoserWidget``).
+    """The tables that the app's own modules define, and where (``poser.db.model.PoserWidget``).
 
-    A class is a module's that says so; a bare Table is the app's where no other package has it as well.
+    A class belongs to the module that it names; a bare Table is the app's where no other package has it as well.
     """
     from sqlalchemy import Table
 
-    top = app.partition(".")[0]
-    classes: dict[str, str] = {}
-    bare: dict[int, tuple[str, str]] = {}
-    foreign: set[int] = set()
+    ours: dict[Any, str] = {}
+    others: dict[Any, str] = {}
     for name, module in list(sys.modules.items()):
-        ours = _is_in(name, top)
         for attribute, value in list(getattr(module, "__dict__", {}).items()):
-            if isinstance(value, Table):
-                if ours:
-                    bare[id(value)] = (value.name, f"{name}.{attribute}")
-                else:
-                    foreign.add(id(value))
-            elif ours and isinstance(value, type) and _is_in(value.__module__, top):
-                table = vars(value).get("__table__")
-                if isinstance(table, Table):
-                    classes[table.name] = f"{value.__module__}.{value.__qualname__}"
-    return {**{name: where for key, (name, where) in bare.items() if key not in foreign}, **classes}
-
-
-def _is_in(module: str, package: str) -> bool:
-    return module == package or module.startswith(f"{package}.")
+            table, where = value, f"{name}.{attribute}"
+            if isinstance(value, type):
+                table, where = vars(value).get("__table__"), f"{value.__module__}.{value.__qualname__}"
+            if isinstance(table, Table):
+                (ours if where.partition(".")[0] == app.partition(".")[0] else others)[table] = where
+    return {table.name: where for table, where in ours.items() if table not in others}
 
 
 def draft(wanted: Draft) -> Drafted:
@@ -170,11 +158,8 @@ def draft(wanted: Draft) -> Drafted:
     def work(report: Report) -> None:
         from alembic.autogenerate import RevisionContext
 
-        lead_connections(wanted.target, wanted.direct)
-        config = alembic_config(wanted.config_file, {})
-        script = script_directory(config, wanted.directories)
-        # they run when the script is where it belongs
-        script.hooks = []
+        lead_connections(wanted.ready.target, wanted.ready.redirect)
+        config = alembic_config(wanted.ready.request.config_file, {})
         arguments = {
             "message": wanted.message,
             "autogenerate": True,
@@ -186,7 +171,7 @@ def draft(wanted: Draft) -> Drafted:
             "rev_id": None,
             "depends_on": None,
         }
-        revisions = RevisionContext(config, script, arguments)
+        revisions: Any = RevisionContext(config, _scripts(wanted), arguments)
         chosen: dict[str, Any] = {}
 
         def compare(_script: Any, rows: Any, context: Any) -> list[Any]:
@@ -194,34 +179,13 @@ def draft(wanted: Draft) -> Drafted:
             chosen.update(choose(revisions.generated_revisions, context, wanted))
             return []
 
-        try:
-            more = {"template_args": revisions.template_args, "revision_context": revisions, "script": script}
-            run_env(config, compare, dont_mutate=True, **more)
-        except Refused as refused:
-            report({"event": "refused", **refused.problem.as_dict()})
-            return
-        if chosen["something"]:
-            if wanted.template_dir:
-                script.dir = wanted.template_dir
-            made: Any = next(revisions.generate_scripts())
-            path = Path(made.path)
-            text = tidy(path.read_text(encoding="utf-8"), lambda name: name in sys.modules, trim=wanted.trim)
-            path.write_text(text, encoding="utf-8")
-            chosen.update(revision=made.revision, path=str(path), text=text)
+        more = {"template_args": revisions.template_args, "revision_context": revisions}
+        run_env(config, compare, dont_mutate=True, directories=wanted.directories, **more)
+        if any(not each.upgrade_ops.is_empty() for each in revisions.generated_revisions):
+            chosen.update(_made(next(revisions.generate_scripts()), wanted))
         report({"event": "drafted", **chosen})
 
-    outcome = in_child(work)
-    _raise_refused(outcome)
-    said = answer(outcome, "drafted", "The app's env.py", wanted.config_file)
-    return Drafted(
-        revision=said.get("revision", ""),
-        path=said.get("path", ""),
-        text=said.get("text", ""),
-        tables=tuple(said["tables"]),
-        depends_on=tuple(Dependency(**each) for each in said["depends_on"]),
-        left_out=tuple(LeftOut(**each) for each in said["left_out"]),
-        hints=tuple(said["hints"]),
-    )
+    return _drafted(work, "The app's env.py", wanted)
 
 
 def merge(wanted: Draft) -> Drafted:
@@ -233,20 +197,46 @@ def merge(wanted: Draft) -> Drafted:
     def work(report: Report) -> None:
         from alembic.util import rev_id
 
-        script = script_directory(alembic_config(wanted.config_file, {}), wanted.directories)
-        script.hooks = []
-        if wanted.template_dir:
-            script.dir = wanted.template_dir
-        made = script.generate_revision(
+        made = _scripts(wanted).generate_revision(
             rev_id(), wanted.message, refresh=True, head=wanted.head, version_path=wanted.version_path, imports=""
         )
-        path = Path(made.path)
-        text = tidy(path.read_text(encoding="utf-8"), lambda _name: False, trim=wanted.trim)
-        path.write_text(text, encoding="utf-8")
-        report({"event": "drafted", "revision": made.revision, "path": str(path), "text": text})
+        report({"event": "drafted", **_made(made, wanted)})
 
-    said = answer(in_child(work), "drafted", "The merge", wanted.config_file)
-    return Drafted(said["revision"], said["path"], said["text"])
+    return _drafted(work, "The merge", wanted)
+
+
+def _scripts(wanted: Draft) -> Any:
+    script = script_directory(alembic_config(wanted.ready.request.config_file, {}), wanted.directories)
+    # they run once the script is in its place
+    script.hooks = []
+    script.dir = wanted.template_dir or script.dir
+    return script
+
+
+def _made(made: Any, wanted: Draft) -> dict[str, str]:
+    """The ``revision`` and the ``text``, with its imports in order, of a script that Alembic made; and its ``file``."""
+    text = tidy(Path(made.path).read_text(encoding="utf-8"), lambda name: name in sys.modules, trim=wanted.trim)
+    Path(made.path).write_text(text, encoding="utf-8")
+    return {"revision": made.revision, "file": os.path.basename(made.path), "text": text}
+
+
+def _drafted(work: Callable[[Report], None], what: str, wanted: Draft) -> Drafted:
+    outcome = in_child(work)
+    if outcome.error and outcome.error["problem"]:
+        raise Refused(**outcome.error["problem"])
+    said = answer(outcome, "drafted", what, wanted.ready.request.config_file)
+    revision = NewRevision(
+        revision=said.get("revision", ""),
+        branch=branch(wanted.ready),
+        message=wanted.message,
+        path=os.path.join(place(wanted.ready), said["file"]) if "file" in said else "",
+        down_revision=list(wanted.head),
+        branch_labels=[wanted.label] if wanted.label else [],
+        depends_on=[Dependency(**each) for each in said.get("depends_on", ())],
+        tables=said.get("tables", []),
+        hints=said.get("hints", []),
+    )
+    return Drafted(revision, said.get("text", ""), [LeftOut(**each) for each in said.get("left_out", ())])
 
 
 def post_write_hooks(config_file: str, path: str) -> list[str]:
@@ -256,25 +246,13 @@ def post_write_hooks(config_file: str, path: str) -> list[str]:
     """
 
     def work(report: Report) -> None:
-        hooks = script_directory(alembic_config(config_file, {})).hooks
-        # of a list of them Alembic has changed the type
-        names = [hook["_hook_name"] for hook in hooks] if isinstance(hooks, list) else _hook_names(hooks)
-        if names:
-            run_hooks(path, hooks)
-        report({"event": "hooks", "names": names})
+        config = alembic_config(config_file, {})
+        hooks = config.get_section("post_write_hooks", {}).get("hooks", "")
+        run_hooks(path, script_directory(config).hooks)
+        report({"event": "hooks", "names": hooks.replace(",", " ").split()})
 
     names: list[str] = answer(in_child(work), "hooks", "A hook of [post_write_hooks]", config_file)["names"]
     return names
-
-
-def _hook_names(section: Mapping[str, str]) -> list[str]:
-    return [name for name in section.get("hooks", "").replace(",", " ").split() if name]
-
-
-def _raise_refused(outcome: Outcome) -> None:
-    said = outcome.last("refused")
-    if said is not None:
-        raise Refused(said["code"], said["cause"], said["remedy"])
 
 
 def tidy(text: str, is_module: Callable[[str], bool], *, trim: bool = True) -> str:
@@ -288,24 +266,21 @@ def tidy(text: str, is_module: Callable[[str], bool], *, trim: bool = True) -> s
     """
     tree = ast.parse(text)
     used = set(_chains(tree))
-    lines = text.splitlines(keepends=True)
-    removed: set[int] = set()
-    last = 0
-    for statement in tree.body:
-        if isinstance(statement, (ast.Import, ast.ImportFrom)):
-            future = getattr(statement, "module", "") == "__future__"
-            if future or not trim or any(_is_used(each, used) for each in statement.names):
-                last = statement.end_lineno or statement.lineno
-            else:
-                removed |= set(range(statement.lineno, (statement.end_lineno or statement.lineno) + 1))
-    needed = sorted({module for chain in used for module in [_needed(chain, tree, is_module)] if module})
-    kept = []
-    for number, line in enumerate(lines, 1):
-        if number not in removed:
-            kept.append(line)
-        if number == last:
-            kept += [f"import {module}\n" for module in needed]
-    return "".join(kept)
+    imports = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    unused = [
+        node
+        for node in imports
+        if trim
+        and getattr(node, "module", "") != "__future__"
+        and not any(_begins(chain, _bound(node)) for chain in used)
+    ]
+    removed = {number for node in unused for number in range(node.lineno, (node.end_lineno or node.lineno) + 1)}
+    last = max((node.end_lineno or 0 for node in imports if node not in unused), default=0)
+    known = {*dir(builtins), *(name for node in ast.walk(tree) for name in _bound(node))}
+    missing = {_module(chain, is_module) for chain in used if "." in chain and not _begins(chain, known)}
+    lines = ["", *text.splitlines(keepends=True)]
+    lines[last] += "".join(f"import {module}\n" for module in sorted(missing) if module)
+    return "".join(line for number, line in enumerate(lines) if number not in removed)
 
 
 def _chains(tree: ast.AST) -> Iterator[str]:
@@ -322,30 +297,21 @@ def _chains(tree: ast.AST) -> Iterator[str]:
             yield from _chains(inner if parts else node)
 
 
-def _is_stored(name: ast.Name) -> bool:
-    return isinstance(name.ctx, ast.Store)
+def _bound(node: ast.AST) -> list[str]:
+    """The names that a node gives a meaning to; an import without an alias, the whole name that it imports."""
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return [alias.asname or alias.name for alias in node.names]
+    if isinstance(node, ast.arg):
+        return [node.arg]
+    return [node.id] if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) else []
 
 
-def _is_used(name: ast.alias, used: set[str]) -> bool:
-    """Whether an import's name is read; one without an alias binds its first part, and is used where it leads on."""
-    bound = name.asname or name.name
-    return any(chain == bound or chain.startswith(f"{bound}.") for chain in used)
+def _begins(chain: str, names: Iterable[str]) -> bool:
+    return any(chain == name or chain.startswith(f"{name}.") for name in names)
 
 
-def _needed(chain: str, tree: ast.Module, is_module: Callable[[str], bool]) -> str:
-    """The module that has to be imported for a dotted name; empty where it is there."""
-    root = chain.partition(".")[0]
-    if hasattr(builtins, root) or "." not in chain:
-        return ""
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            for name in node.names:
-                bound = name.asname or name.name
-                if chain == bound or chain.startswith(f"{bound}."):
-                    return ""
-        elif root in (getattr(node, "arg", ""), node.id if isinstance(node, ast.Name) and _is_stored(node) else ""):
-            return ""
-    module = chain
-    while module and not is_module(module):
-        module = module.rpartition(".")[0]
-    return module
+def _module(chain: str, is_module: Callable[[str], bool]) -> str:
+    """The longest module that a dotted name begins with; empty where there is none."""
+    while chain and not is_module(chain):
+        chain = chain.rpartition(".")[0]
+    return chain

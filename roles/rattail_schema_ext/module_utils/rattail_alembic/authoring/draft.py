@@ -1,23 +1,22 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Which revision is to be written next, told from an observation: what it follows, and what it depends on."""
+"""Which revision is to be written next, as an observation has it: what it follows, and what it depends on."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..observe import owners
-from ..observe.answer import Dependency, LeftOut
+from ..observe.answer import Dependency, LeftOut, NewRevision
 from ..observe.observation import Ready
 from ..observe.report import branch_names
 from ..policy.prefixes import Prefixes
-from ..postgres.url import Target
 from ..problem import Refused
 from ..revisions import plan, script
-from ..revisions.graph import Graph, Revision, RevisionFile
+from ..revisions.graph import Revision, RevisionFile
 from ..revisions.locations import standard
 
 _LONGEST_MESSAGE = 200
@@ -30,60 +29,102 @@ _SHOWN = 3
 class Draft:
     """A revision to be written by comparing the app's models with its database.
 
-    ``directories`` are the version locations, ``version_path`` among them, to which the script goes. ``head`` is
-    what it follows, none for the first one of a branch, which gets ``label``. ``template_dir`` is the directory
-    of a ``script.py.mako`` of the app's, empty for the one beside ``env.py``; ``trim`` says whether imports of the
-    template's that nothing uses are taken out. ``depends_on`` tells what foreign keys (pairs of tables: from, to)
-    need, and ``owner`` whose a name (schema, name) is.
+    ``whose`` tells whose a name is, by version location. ``directories`` are the version locations, ``version_path``
+    among them, to which the script goes. ``head`` is what it follows, none for the first one of a branch, which gets
+    ``label``. ``template_dir`` is the directory of a ``script.py.mako`` of the app's, empty for the one beside
+    ``env.py``; ``trim`` says whether imports of the template's that nothing uses are taken out.
     """
 
-    app: str
-    config_file: str
-    target: Target
-    direct: Target | None
+    ready: Ready
+    whose: Mapping[str, Prefixes]
     directories: tuple[str, ...]
     version_path: str
     message: str
     head: tuple[str, ...]
     label: str
-    own: Prefixes
-    depends_on: Callable[[Sequence[tuple[str, str]]], list[Dependency]]
-    owner: Callable[[str, str], str]
-    template_dir: str = ""
-    trim: bool = True
+    template_dir: str
+    trim: bool
+
+    @property
+    def own(self) -> Prefixes:
+        """Which names are the app's."""
+        return self.whose[standard(self.ready.request.app)]
+
+    def owner(self, schema: str, name: str) -> str:
+        """Whose a name is: core's label, the package of another version location, or ``others``."""
+        if self.own.is_core(name):
+            return self.ready.request.base.label
+        packages = {location.spec: location.package.partition(".")[0] for location in self.ready.locations}
+        theirs = (spec for spec, prefixes in self.whose.items() if prefixes != self.own and prefixes.owns(schema, name))
+        return next((packages[spec] for spec in theirs), "others")
+
+    def depends_on(self, keys: Sequence[tuple[str, str]]) -> list[Dependency]:
+        """The revisions that make the tables which foreign keys (pairs: from, to) lead to.
+
+        Those that the branch follows or depends on already are left out.
+        """
+        graph = self.ready.graph
+        makers = _makers(self.ready) if keys else {}
+        behind = graph.ancestors(self.head)
+        needed: dict[str, str] = {}
+        for table, target in keys:
+            maker = makers.get(target) or self._newest(target)
+            how = (
+                f"which revision {maker} makes"
+                if target in makers
+                else f"and no revision could be read that makes it: {maker} is the newest of its branch"
+            )
+            if maker not in behind:
+                needed.setdefault(maker, f"{table} has a foreign key to {target}, {how}.")
+        implied = {name for name in needed if any(name in graph.ancestors([other]) for other in needed.keys() - {name})}
+        return [Dependency(name, reason) for name, reason in needed.items() if name not in implied]
+
+    def _newest(self, table: str) -> str:
+        """The newest revision of the branch that a table belongs to by its name; core's, where it is no other's."""
+        heads_in, core = self.ready.graph.heads_in, self.ready.request.base.version_location
+        owner = next((spec for spec, prefixes in self.whose.items() if prefixes.owns("", table)), core)
+        return (heads_in(owner) or heads_in(core))[0]
+
+
+def _makers(ready: Ready) -> dict[str, str]:
+    """Table → the revision after which it has that name, as far as the files can be read."""
+    found: dict[str, str] = {}
+    for revision in ready.graph.ordered(()):
+        text = ready.texts.get(revision.path, "")
+        facts = script.inspect(RevisionFile(revision.path, revision.location, text))
+        for name in (*facts.created, *facts.renamed.values()):
+            found[name.rpartition(".")[2]] = revision.revision
+    return found
 
 
 @dataclass(frozen=True)
 class Drafted:
-    """A script that was written, or ``path`` empty where models and database agree.
+    """A script as it is to be written; its ``revision`` has no ``path`` where there is nothing to write.
 
-    ``tables`` are those that it creates, ``left_out`` what it leaves to others,
-    ``hints`` sentences about what a person has to decide.
+    ``left_out`` is what it leaves to others.
     """
 
-    revision: str = ""
-    path: str = ""
-    text: str = ""
-    tables: tuple[str, ...] = ()
-    depends_on: tuple[Dependency, ...] = ()
-    left_out: tuple[LeftOut, ...] = ()
-    hints: tuple[str, ...] = ()
+    revision: NewRevision
+    text: str
+    left_out: list[LeftOut]
 
 
 def refuse_message(message: str) -> None:
     """Refuse (``message_odd``) what cannot become a docstring and the name of a file."""
     shown = message if len(message) <= 40 else f"{message[:40]}…"
-    remedy = "Say in a few plain words what the revision does (rattail_schema_ext_revision_message: add widget colour)."
-    if not message.strip():
-        raise Refused("message_odd", "The revision has no message.", remedy)
-    if len(message) > _LONGEST_MESSAGE:
-        raise Refused(
-            "message_odd", f"The message {shown!r} has {len(message)} characters, more than {_LONGEST_MESSAGE}.", remedy
-        )
     odd = _ODD.search(message)
-    if odd or not re.search(r"\w", message):
-        what = f"has {odd[0]!r} in it" if odd else "has no letter in it"
-        raise Refused("message_odd", f"The message {shown!r} {what}.", remedy)
+    if not message.strip():
+        cause = "The revision has no message."
+    elif len(message) > _LONGEST_MESSAGE:
+        cause = f"The message {shown!r} has {len(message)} characters, more than {_LONGEST_MESSAGE}."
+    elif odd:
+        cause = f"The message {shown!r} has {odd[0]!r} in it."
+    elif not re.search(r"\w", message):
+        cause = f"The message {shown!r} has no letter in it."
+    else:
+        return
+    remedy = "Say in a few plain words what the revision does (rattail_schema_ext_revision_message: add widget colour)."
+    raise Refused("message_odd", cause, remedy)
 
 
 def refuse_unready(ready: Ready) -> None:
@@ -102,17 +143,17 @@ def refuse_unready(ready: Ready) -> None:
     if first:
         raise Refused(
             "host_unready",
-            f"{request.app} is not yet as it should be on this host: to do is {', '.join(first)}.",
+            f"{request.app} is not yet as it should be on this host (to do: {', '.join(first)}).",
             "Run site.yml first, then write the revision.",
         )
     name = ready.contents.identity["name"]
     if ready.plan.pending:
-        waiting = [revision.revision for revision in ready.plan.pending]
-        more = f" and {len(waiting) - _SHOWN} more" if len(waiting) > _SHOWN else ""
+        pending = [revision.revision for revision in ready.plan.pending]
+        more = f" and {len(pending) - _SHOWN} more" if len(pending) > _SHOWN else ""
         raise Refused(
             "database_behind",
-            f"The database {name!r} is behind: {', '.join(waiting[:_SHOWN])}{more} "
-            f"{'are' if len(waiting) > 1 else 'is'} pending.",
+            f"The database {name!r} is behind: {', '.join(pending[:_SHOWN])}{more} "
+            f"{'are' if len(pending) > 1 else 'is'} pending.",
             "Upgrade first (site.yml), then write the revision.",
         )
     if ready.plan.state != plan.CURRENT:
@@ -123,119 +164,51 @@ def refuse_unready(ready: Ready) -> None:
         )
 
 
-def written(ready: Ready, message: str) -> Revision | None:
-    """The one revision that is pending, where it is the app's own and has this very message: it is there already."""
-    if len(ready.plan.pending) != 1:
-        return None
-    [revision] = ready.plan.pending
-    mine = revision.location == standard(ready.request.app)
-    return revision if mine and revision.message.strip() == message.strip() else None
+def written(ready: Ready) -> Revision | None:
+    """The wanted revision where it is there already: the only pending one, the app's own, with the same message."""
+    wanted = (standard(ready.request.app), ready.request.revision_message.strip())
+    pending = ready.plan.pending
+    return pending[0] if [(each.location, each.message.strip()) for each in pending] == [wanted] else None
 
 
-def draft(ready: Ready, message: str, directory: str, *, merging: bool) -> Draft:
+def draft(ready: Ready, directory: str) -> Draft:
     """What is to be written into ``directory``, which becomes one more version location.
 
-    :param merging: whether several heads of the app's branch are to be joined.
-    :raises Refused: ``heads_several`` where they are not, ``label_taken``.
+    :raises Refused: ``heads_several`` where the app has several heads, and they are not to be merged.
     """
     request, graph = ready.request, ready.graph
-    ours = standard(request.app)
-    heads = graph.heads_in(ours)
-    if len(heads) > 1 and not merging:
+    heads = graph.heads_in(standard(request.app))
+    if len(heads) > 1 and not request.revision_merge:
         raise Refused(
             "heads_several",
             f"{request.app} has {len(heads)} heads, {' and '.join(graph.revisions[each].path for each in heads)}: "
-            "which of them a revision is to follow cannot be told.",
+            "it is not clear which of them a revision is to follow.",
             f"Join them first: rattail_schema_ext_revision_merge: true, or bin/alembic -c {request.config_file} "
             f"merge {' '.join(heads)}.",
         )
+    own_place = place(ready)
     places = [each.directory for each in ready.locations]
-    own_place = next(each.directory for each in ready.locations if each.spec == ours)
-    at = places.index(own_place)
-    template = os.path.join(os.path.dirname(own_place), "script.py.mako")
+    # beside the app's, for Alembic runs independent branches in the reverse order of their locations
+    places.insert(places.index(own_place) + 1, directory)
+    own_template = os.path.exists(os.path.join(os.path.dirname(own_place), "script.py.mako"))
     return Draft(
-        app=request.app,
-        config_file=request.config_file,
-        target=ready.target,
-        direct=ready.redirect,
-        # beside the app's, for Alembic runs independent branches in the reverse order of their locations
-        directories=(*[each for each in places[: at + 1] if os.path.isdir(each)], directory, *places[at + 1 :]),
+        ready=ready,
+        whose=owners.of_locations(ready),
+        directories=tuple(each for each in places if os.path.isdir(each)),
         version_path=directory,
-        message=" ".join(message.split()),
+        message=" ".join(request.revision_message.split()),
         head=heads,
-        label="" if heads else _label(graph, request.app),
-        own=owners.of_locations(ready)[ours],
-        depends_on=lambda keys: _dependencies(ready, heads, keys),
-        owner=lambda schema, name: _owner(ready, schema, name),
-        template_dir=os.path.dirname(template) if os.path.exists(template) else "",
-        trim=not os.path.exists(template) and ready.section.script_location == request.base.script_location,
-    )  # fmt: skip
+        label="" if heads else branch(ready),
+        template_dir=os.path.dirname(own_place) if own_template else "",
+        trim=not own_template and ready.section.script_location == request.base.script_location,
+    )
 
 
-def _label(graph: Graph, app: str) -> str:
-    label = app.partition(".")[0]
-    for revision in graph.revisions.values():
-        if label == revision.revision or label in revision.branch_labels:
-            raise Refused(
-                "label_taken",
-                f"The first revision of {app} would get the branch label {label}, which {revision.path} has already.",
-                "Give that one another label.",
-            )
-    return label
-
-
-def _owner(ready: Ready, schema: str, name: str) -> str:
-    """Whose a name is: core's label, the package of another version location, or ``others``."""
-    whose = owners.of_locations(ready)
-    ours = standard(ready.request.app)
-    if whose[ours].is_core(name):
-        return ready.request.base.label
-    packages = {location.spec: location.package.partition(".")[0] for location in ready.locations}
-    theirs = (packages[spec] for spec, prefixes in whose.items() if spec != ours and prefixes.owns(schema, name))
-    return next(theirs, "others")
-
-
-def _dependencies(ready: Ready, heads: Sequence[str], keys: Sequence[tuple[str, str]]) -> list[Dependency]:
-    """The revisions that make the tables which foreign keys lead to, unless the branch has them behind it already."""
-    graph = ready.graph
-    makers = _makers(ready) if keys else {}
-    behind = graph.ancestors(heads)
-    needed: dict[str, str] = {}
-    for table, target in keys:
-        maker = makers.get(target) or _newest(ready, target)
-        if maker not in behind:
-            how = (
-                f"which revision {maker} makes"
-                if target in makers
-                else f"and no revision could be read that makes it: {maker} is the newest of its branch"
-            )
-            needed.setdefault(maker, f"{table} has a foreign key to {target}, {how}.")
-    names = set(needed)
-    implied = {name for name in names if any(name in graph.ancestors([other]) for other in names - {name})}
-    return [Dependency(name, reason) for name, reason in needed.items() if name not in implied]
-
-
-def _newest(ready: Ready, table: str) -> str:
-    """The newest revision of the branch that a table belongs to by its name; core's, where it is no other's."""
-    whose = owners.of_locations(ready)
-    core = ready.request.base.version_location
-    owner = next((spec for spec, prefixes in whose.items() if prefixes.owns("", table)), core)
-    return (ready.graph.heads_in(owner) or ready.graph.heads_in(core))[0]
-
-
-def _makers(ready: Ready) -> dict[str, str]:
-    """Table → the revision after which it has that name, as far as the files tell."""
-    found: dict[str, str] = {}
-    for revision in ready.graph.ordered(()):
-        text = ready.texts.get(revision.path, "")
-        facts = script.inspect(RevisionFile(revision.path, revision.location, text))
-        for name in (*facts.created, *facts.renamed.values()):
-            found[name.rpartition(".")[2]] = revision.revision
-    return found
+def place(ready: Ready) -> str:
+    """The directory of the app's own revisions."""
+    return next(each.directory for each in ready.locations if each.spec == standard(ready.request.app))
 
 
 def branch(ready: Ready) -> str:
     """What people call the app's branch; before its first revision, the label that this will have."""
-    ours = standard(ready.request.app)
-    has_one = bool(ready.graph.heads_in(ours))
-    return branch_names(ready.locations, ready.graph)[ours] if has_one else ready.request.app.partition(".")[0]
+    return branch_names(ready.locations, ready.graph)[standard(ready.request.app)]

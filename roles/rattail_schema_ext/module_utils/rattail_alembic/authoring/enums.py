@@ -12,7 +12,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..policy.prefixes import Prefixes
 from ..postgres.connection import run
 from ..postgres.contents import quoted
 from .operations import flat
@@ -36,69 +35,50 @@ def provide(script: Any, cursor: Any) -> list[str]:
 
     found = run(cursor, _LABELS)
     there = {(schema, name) for schema, name, *_ in found} | {("", name) for _, name, _, visible in found if visible}
-    new: dict[str, Any] = {}
-    for owner, attribute, kind in _uses(script.upgrade_ops):
-        if (kind.schema or "", kind.name) not in there:
-            new.setdefault(_sql_name(kind), kind)
-        setattr(owner, attribute, _existing(getattr(owner, attribute)))
-    for owner, attribute, _kind in _uses(script.downgrade_ops):
-        setattr(owner, attribute, _existing(getattr(owner, attribute)))
+    uses = list(_uses(script.upgrade_ops))
+    new = {_sql_name(kind): kind for *_, kind in uses if (kind.schema or "", kind.name) not in there}
+    for _, holder, attribute, _ in [*uses, *_uses(script.downgrade_ops)]:
+        setattr(holder, attribute, _existing(getattr(holder, attribute)))
     create = [f"CREATE TYPE {name} AS ENUM ({', '.join(map(_literal, kind.enums))})" for name, kind in new.items()]
     script.upgrade_ops.ops[:0] = [ExecuteSQLOp(statement) for statement in create]
     script.downgrade_ops.ops += [ExecuteSQLOp(f"DROP TYPE {name}") for name in reversed(list(new))]
     return [str(kind.name) for kind in new.values()]
 
 
-def changes(tables: Iterable[Any], cursor: Any, own: Prefixes) -> list[str]:
-    """What models and database do not agree on in the labels of own enumerations, which Alembic does not compare."""
+def hints(tables: Iterable[Any], cursor: Any) -> list[str]:
+    """How the labels of enumerations differ between models and database, which Alembic does not compare."""
     there = {name: labels for _, name, labels, visible in run(cursor, _LABELS) if visible}
-    said: dict[str, str] = {}
-    for table in tables:
-        if not own.owns(table.schema or "", table.name):
-            continue
-        for column in table.columns:
-            kind = _enumeration(column.type)
-            if kind is None or kind.name not in there or list(kind.enums) == there[kind.name]:
-                continue
-            more = [label for label in kind.enums if label not in there[kind.name]]
+    kinds = (_enumeration(column.type) for table in tables for column in table.columns)
+    found = []
+    for name, kind in {str(kind.name): kind for kind in kinds if kind is not None}.items():
+        if list(kind.enums) != there.get(name, list(kind.enums)):
+            more = [label for label in kind.enums if label not in there[name]]
             adds = " ".join(f"ALTER TYPE {_sql_name(kind)} ADD VALUE {_literal(label)};" for label in more)
-            said[str(kind.name)] = (
-                f"The enumeration {kind.name} has the labels {', '.join(kind.enums)} in the models and "
-                f"{', '.join(there[kind.name])} in the database, which Alembic does not compare: write it by hand"
+            found.append(
+                f"The enumeration {name} has the labels {', '.join(kind.enums)} in the models and "
+                f"{', '.join(there[name])} in the database, which Alembic does not compare: write it by hand"
                 + (f" ({adds})." if adds else ".")
             )
-    return list(said.values())
+    return found
 
 
-def named(container: Any) -> Iterator[tuple[str, str]]:
-    """Enumeration and table of each column with one: pairs of names."""
-    for operation in flat(container):
-        table = getattr(operation, "table_name", "")
-        for column in _columns(operation):
-            kind = _enumeration(column.type)
-            if kind is not None:
-                yield str(kind.name), table
+def named(container: Any) -> dict[str, str]:
+    """Enumeration → a table with a column of it, both by name."""
+    return {str(kind.name): table for table, _, _, kind in _uses(container)}
 
 
-def _columns(operation: Any) -> list[Any]:
+def _uses(container: Any) -> Iterator[tuple[str, Any, str, Any]]:
+    """Where an enumeration is used: the table, what holds the type, by which attribute, and the enumeration."""
     from sqlalchemy import Column
 
-    if type(operation).__name__ == "CreateTableOp":
-        return [item for item in operation.columns if isinstance(item, Column)]
-    return [operation.column] if type(operation).__name__ == "AddColumnOp" else []
-
-
-def _uses(container: Any) -> Iterator[tuple[Any, str, Any]]:
-    """Where an enumeration is used: what holds it, by which attribute, and the enumeration."""
-    for operation in flat(container):
-        holders = [(column, "type") for column in _columns(operation)]
-        if type(operation).__name__ == "AlterColumnOp":
-            both = ("modify_type", "existing_type")
-            holders += [(operation, name) for name in both if getattr(operation, name, None)]
+    for operation in flat(container, "CreateTableOp", "AddColumnOp", "AlterColumnOp"):
+        items = [*getattr(operation, "columns", ()), getattr(operation, "column", None)]
+        holders = [(item, "type") for item in items if isinstance(item, Column)]
+        holders += [(operation, name) for name in ("modify_type", "existing_type") if getattr(operation, name, None)]
         for holder, attribute in holders:
             kind = _enumeration(getattr(holder, attribute))
             if kind is not None:
-                yield holder, attribute, kind
+                yield operation.table_name, holder, attribute, kind
 
 
 def _enumeration(kind: Any) -> Any:
@@ -111,7 +91,7 @@ def _enumeration(kind: Any) -> Any:
 
 
 def _existing(kind: Any) -> Any:
-    """The same type, told not to be made: rendered as ``postgresql.ENUM(…, create_type=False)``."""
+    """The same type, marked as existing: rendered as ``postgresql.ENUM(…, create_type=False)``."""
     from sqlalchemy import ARRAY
     from sqlalchemy.dialects import postgresql
 

@@ -1,17 +1,16 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What statements of a revision do to a store in operation: who has to wait, what is rewritten, what is lost.
+"""What the statements of a revision do to a store in operation: who has to wait, what is rewritten, what is lost.
 
-The rules are those that Squawk and strong_migrations are known for, as far as PostgreSQL's manual bears them out
-(ALTER TABLE, "Notes"; "Explicit Locking"). Tables that hold no rows are no hazard, and what a lock timeout covers,
-the upgrade has.
+The rules are those that Squawk and strong_migrations are known for, where PostgreSQL's manual confirms them
+(ALTER TABLE, "Notes"; "Explicit Locking"). A table without rows is never in danger.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
 
 from ..observe.answer import Finding
 
@@ -20,178 +19,159 @@ FAILS, BLOCKS, LOSES, BREAKS = "fails", "blocks", "loses", "breaks"
 _NAME = r'(?:"(?:[^"]|"")*"|[\w$]+)'
 _TABLE = rf"(?P<table>{_NAME}(?:\.{_NAME})?)"
 _ALTER = rf"alter table (?:if exists )?(?:only )?{_TABLE}"
+_NEXT_RELEASE = "Have the app do without it in one release, and drop it in the next."
 
 
-@dataclass(frozen=True)
-class _Rule:
+class _Rule(NamedTuple):
+    """A hazard; ``pattern`` matches the beginning of the statements that have it, empty where no statement shows it."""
+
     name: str
-    pattern: str
     effect: str
     message: str
     safer: str
-    unless: str = "(?!)"
+    pattern: str = ""
 
 
-_CONCURRENTLY = (
-    "Build it in a revision of its own, inside `with op.get_context().autocommit_block():`, "
-    "with postgresql_concurrently=True."
-)
 _RULES = (
     _Rule(
         "index-not-concurrent",
-        rf"create (?:unique )?index (?!concurrently\b)(?:if not exists )?(?:{_NAME} )?on (?:only )?{_TABLE}",
         BLOCKS,
         "Nobody can write to {table} as long as the index is built.",
-        _CONCURRENTLY,
+        "Build it in a revision of its own, inside `with op.get_context().autocommit_block():`, "
+        "with postgresql_concurrently=True.",
+        rf"create (?:unique )?index (?!concurrently\b)(?:if not exists )?(?:{_NAME} )?on (?:only )?{_TABLE}",
     ),
     _Rule(
         "unique-constraint",
-        rf"{_ALTER} add (?:constraint {_NAME} )?(?:unique|primary key) ?\(",
         BLOCKS,
         "Nobody can use {table} as long as the index of the constraint is built.",
         "Build a unique index concurrently in a revision of its own, then add the constraint USING INDEX.",
+        rf"{_ALTER} add (?:constraint {_NAME} )?(?:unique|primary key) ?\(",
     ),
     _Rule(
         "foreign-key-validates",
-        rf"{_ALTER} add (?:constraint {_NAME} )?foreign key",
         BLOCKS,
         "Nobody can write to {table}, nor to the table that it refers to, as long as its rows are checked.",
         "Create it with postgresql_not_valid=True, and VALIDATE CONSTRAINT in the next revision.",
-        r"not valid$",
+        rf"(?!.*not valid$){_ALTER} add (?:constraint {_NAME} )?foreign key",
     ),
     _Rule(
         "check-validates",
-        rf"{_ALTER} add (?:constraint {_NAME} )?check ?\(",
         BLOCKS,
         "Nobody can use {table} as long as its rows are checked.",
         "Create it with NOT VALID, and VALIDATE CONSTRAINT in the next revision.",
-        r"not valid$",
+        rf"(?!.*not valid$){_ALTER} add (?:constraint {_NAME} )?check ?\(",
     ),
     _Rule(
         "not-null-without-default",
-        rf"{_ALTER} add (?:column )?(?:if not exists )?(?P<column>{_NAME}) .*\bnot null\b",
         FAILS,
         "{table} holds rows, which have no value for {column}: the upgrade will fail there.",
         "Give it a server_default, or add it nullable, fill it, and make it NOT NULL in the next revision.",
-        r"\b(?:default|generated|constraint|foreign key|check)\b",
+        r"(?!.*\b(?:default|generated|constraint|foreign key|check)\b)"
+        rf"{_ALTER} add (?:column )?(?:if not exists )?(?P<column>{_NAME}) .*\bnot null\b",
     ),
     _Rule(
         "set-not-null",
-        rf"{_ALTER} alter (?:column )?(?P<column>{_NAME}) set not null",
         BLOCKS,
-        "Nobody can use {table} as long as its rows are looked through for NULL in {column}; one is enough to fail.",
+        "Nobody can use {table} as long as its rows are checked for NULL in {column}; a single one makes it fail.",
         "Fill the column first; on a large table add a CHECK (… IS NOT NULL) NOT VALID and validate it before.",
+        rf"{_ALTER} alter (?:column )?(?P<column>{_NAME}) set not null",
     ),
     _Rule(
         "column-type",
-        rf"{_ALTER} alter (?:column )?(?P<column>{_NAME}) (?:set data )?type\b",
         BLOCKS,
         "Nobody can use {table} while {column} gets another type, and the app that runs knows the old one.",
         "Add a column of the new type, have the app write both, copy, and drop the old one later.",
+        rf"{_ALTER} alter (?:column )?(?P<column>{_NAME}) (?:set data )?type\b",
     ),
     _Rule(
         "drop-column",
-        rf"{_ALTER} drop (?:column )?(?!constraint\b)(?:if exists )?(?P<column>{_NAME})",
         LOSES,
         "What {table}.{column} holds is lost, and the app that runs may still read it.",
-        "Have the app do without it in one release, and drop it in the next.",
+        _NEXT_RELEASE,
+        rf"{_ALTER} drop (?:column )?(?!constraint\b)(?:if exists )?(?P<column>{_NAME})",
     ),
     _Rule(
         "drop-table",
-        rf"drop table (?:if exists )?{_TABLE}",
         LOSES,
         "The rows of {table} are lost, and the app that runs may still read them.",
-        "Have the app do without it in one release, and drop it in the next.",
+        _NEXT_RELEASE,
+        rf"drop table (?:if exists )?{_TABLE}",
     ),
     _Rule(
         "rename-table",
-        rf"{_ALTER} rename to {_NAME}",
         BREAKS,
         "The app that runs still looks for {table}.",
-        "Stop it around the upgrade (rattail_schema_ext_before_tasks), or leave a view of the old name.",
+        "Stop the app during the upgrade (rattail_schema_ext_before_tasks), or leave a view of the old name.",
+        rf"{_ALTER} rename to {_NAME}",
     ),
     _Rule(
         "rename-column",
-        rf"{_ALTER} rename (?:column )?(?!to\b|constraint\b)(?P<column>{_NAME}) to {_NAME}",
         BREAKS,
         "The app that runs still looks for {table}.{column}.",
-        "Stop it around the upgrade (rattail_schema_ext_before_tasks), or add a column and copy.",
+        "Stop the app during the upgrade (rattail_schema_ext_before_tasks), or add a column and copy.",
+        rf"{_ALTER} rename (?:column )?(?!to\b|constraint\b)(?P<column>{_NAME}) to {_NAME}",
     ),
+)
+_REWRITE = _Rule(
+    "table-rewrite",
+    BLOCKS,
+    "PostgreSQL rewrites all rows of {table}, and nobody can use it meanwhile.",
+    "Add the column without a volatile default and fill it in batches, or do it when the store is closed.",
+)
+_LOCK = _Rule(
+    "lock",
+    BLOCKS,
+    "Nobody can use {table} from the statement that needs it to the end of the upgrade (AccessExclusiveLock).",
+    "Keep such a revision short, and separate from those that take long.",
+)
+_DOWNGRADE_NOT_NULL = _Rule(
+    "downgrade-not-null",
+    FAILS,
+    "{table} holds rows, which will have no value for {column}: the downgrade will fail there.",
+    "Have downgrade() add it with a server_default, or nullable.",
 )
 
 
-def find(statements: Iterable[str], filled: Collection[str], rewritten: Collection[str]) -> list[Finding]:
+def find(statements: Iterable[str], filled: Collection[str], rewritten: Iterable[str]) -> list[Finding]:
     """The hazards of what a revision executed.
 
     :param statements: in order.
     :param filled: the tables that hold rows in the real database, bare names.
-    :param rewritten: the tables whose rows were written anew.
+    :param rewritten: the tables whose rows were rewritten.
     """
     found: dict[tuple[str, str], Finding] = {}
     for statement in statements:
         text = " ".join(statement.split()).rstrip("; ")
         for rule in _RULES:
             match = re.match(rule.pattern, text, re.IGNORECASE)
-            if match is None or re.search(rule.unless, text, re.IGNORECASE):
-                continue
-            table = bare(match["table"])
-            if table in filled:
-                words = {"table": table, "column": bare(match.groupdict().get("column") or "")}
-                thing = ".".join(word for word in words.values() if word)
-                found.setdefault((rule.name, thing), _finding(rule, thing, words))
-    for table in rewritten:
-        if table in filled:
-            found.setdefault(
-                ("table-rewrite", table),
-                Finding(
-                    "table-rewrite",
-                    BLOCKS,
-                    table,
-                    f"All rows of {table} are written anew, and nobody can use it meanwhile.",
-                    "Add the column without a volatile default and fill it in batches, "
-                    "or do it when the store is closed.",
-                ),
-            )
-    return list(found.values())
+            if match and bare(match["table"]) in filled:
+                finding = _finding(rule, bare(match["table"]), bare(match.groupdict().get("column") or ""))
+                found.setdefault((rule.name, finding.object), finding)
+    return [*found.values(), *(_finding(_REWRITE, table) for table in rewritten if table in filled)]
 
 
 def of_downgrade(statements: Iterable[str], filled: Collection[str]) -> list[Finding]:
-    """Where the way back will fail, which an empty scratch database does not show. Parameters as for :func:`find`."""
-    found = []
-    for each in find(statements, filled, ()):
-        if each.rule == "not-null-without-default":
-            table, _, column = each.object.partition(".")
-            message = f"{table} holds rows, which will have no value for {column}: the downgrade will fail there."
-            safer = "Have downgrade() add it with a server_default, or nullable."
-            found.append(Finding("downgrade-not-null", FAILS, each.object, message, safer))
-    return found
+    """Where the downgrade will fail, which an empty scratch database does not show. Parameters as of :func:`find`."""
+    wanted = (each for each in find(statements, filled, ()) if each.rule == "not-null-without-default")
+    return [_finding(_DOWNGRADE_NOT_NULL, *each.object.split(".", 1)) for each in wanted]
 
 
-def held(locks: Mapping[str, str], filled: Collection[str], known: Iterable[Finding]) -> list[Finding]:
-    """Tables that nobody can use meanwhile, and that no other finding speaks of.
+def held(locked: Iterable[str], filled: Collection[str], known: Iterable[Finding]) -> list[Finding]:
+    """Tables that nobody can use meanwhile, and that have no other finding.
 
-    :param locks: table → the strongest lock that it was held with, in PostgreSQL's words (``AccessExclusiveLock``).
+    :param locked: the tables that were held with an ``AccessExclusiveLock``, bare names.
     """
     named = {each.object.partition(".")[0] for each in known}
-    return [
-        Finding(
-            "lock",
-            BLOCKS,
-            table,
-            f"Nobody can use {table} from the statement that needs it to the end of the upgrade ({mode}).",
-            "Keep such a revision short, and apart from those that take long.",
-        )
-        for table, mode in sorted(locks.items())
-        if table in filled and table not in named and mode == "AccessExclusiveLock"
-    ]
+    return [_finding(_LOCK, table) for table in sorted(locked) if table in filled and table not in named]
 
 
-def _finding(rule: _Rule, thing: str, words: Mapping[str, str]) -> Finding:
-    return Finding(rule.name, rule.effect, thing, rule.message.format(**words), rule.safer)
+def _finding(rule: _Rule, table: str, column: str = "") -> Finding:
+    message = rule.message.format(table=table, column=column)
+    return Finding(rule.name, rule.effect, f"{table}.{column}" if column else table, message, rule.safer)
 
 
 def bare(name: str) -> str:
     """A table's name without its schema and its quotes."""
-    last = re.findall(_NAME, name)[-1:] or [""]
-    text = str(last[0])
-    return text[1:-1].replace('""', '"') if text.startswith('"') else text.lower()
+    last: str = re.findall(_NAME, name)[-1] if name else ""
+    return last[1:-1].replace('""', '"') if last.startswith('"') else last.lower()

@@ -1,23 +1,23 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A new revision put to the proof on a scratch database: up, down, and up again."""
+"""A new revision tried on a scratch database: up, down, and up again."""
 
 from __future__ import annotations
 
 import difflib
 import re
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from ..copies import programs, scratch
 from ..copies.credentials import Login, connected
 from ..migration import runner
-from ..migration.child import Outcome
+from ..migration.child import Event, Outcome
 from ..migration.job import CLONE, Job
 from ..observe import owners
-from ..observe.answer import Answer, Review
+from ..observe.answer import Answer, NewRevision, Review
 from ..observe.observation import Ready
 from ..postgres import catalog
 from ..postgres.catalog_changes import rewritten
@@ -31,46 +31,28 @@ from . import hazards
 
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 
-# Weak to strong (PostgreSQL, "Explicit Locking").
-_MODES = (
-    "RowExclusiveLock", "ShareUpdateExclusiveLock", "ShareLock", "ShareRowExclusiveLock", "ExclusiveLock",
-    "AccessExclusiveLock",
-)  # fmt: skip
 _SHOWN = 10
 # Lines of pg_dump's that differ each time: comments, its key since August 2025, what PostgreSQL 15.20 counts by itself.
 _ARBITRARY = re.compile(r"^\\(?:un)?restrict |^--|^$|SET \(pg_attver=\d+\);$")
+# Statements that only read: of the guard, of SQLAlchemy's checks.
+_READING = re.compile(r"(?:select|show|set local|savepoint|release)\b", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class Subject:
-    """The script to be reviewed. ``directories`` are all version locations, its own among them; ``back`` is Alembic's
-    destination without it.
-    """
-
-    revision: str
-    path: str
-    directories: tuple[str, ...]
-    back: str
-
-
-def skipped(reason: str) -> Review:
-    """A review that was not held."""
-    return Review(result=SKIPPED, reason=reason)
-
-
-def hold(ready: Ready, subject: Subject, answer: Answer) -> Review:
+def hold(ready: Ready, revision: NewRevision, directories: tuple[str, ...], answer: Answer) -> Review:
     """Run the revision up, down and up again on a copy of the database's schema.
 
+    :param directories: all version locations, that of the script among them.
     :param answer: takes warnings.
-    :raises Refused: where no such copy can be had.
+    :raises Refused: where there can be no such copy.
     """
     review = Review(result=PASSED)
     bin_dir = ready.request.postgresql_bin_dir
+    [back, *_] = revision.down_revision or [f"{next(iter(revision.branch_labels), revision.branch)}@base"]
     with scratch.database(ready.way, content=scratch.SCHEMA, bin_dir=bin_dir) as copy:
         review.place = copy.place
         answer.warn(*copy.warnings)
         try:
-            _prove(ready, subject, copy.target, review)
+            _try(_job(ready, revision, directories, copy.target), back, _Schema(copy.target, bin_dir), review)
         except _Failed as failed:
             review.result, review.reason = FAILED, str(failed)
     _look_for_hazards(ready, review)
@@ -78,42 +60,46 @@ def hold(ready: Ready, subject: Subject, answer: Answer) -> Review:
 
 
 class _Failed(Exception):
-    """What the revision did not stand."""
+    """Why the revision does not pass."""
 
 
-def _prove(ready: Ready, subject: Subject, copy: Target, review: Review) -> None:
-    print_ = _Print(copy, ready.request.postgresql_bin_dir)
-    before, found = print_.take(), print_.catalog()
+def _try(job: Job, back: str, schema: _Schema, review: Review) -> None:
+    """Go up, down to ``back`` (Alembic's destination without the revision), and up again.
+
+    :raises _Failed: where one of them fails, or leaves something else than it should.
+    """
+    before, found = schema.dump(), schema.catalog()
     # a role that somebody makes on the same server meanwhile is not the revision's
-    up = replace(_job(ready, subject, copy), catalog=found)
-    # of what a downgrade may do the policy of the upgrade says nothing more
-    down = replace(up, destination=subject.back, downward=True, compare=False)
+    up = replace(job, catalog=found)
+    # the policy has nothing more to say about a downgrade
+    down = replace(up, destination=back, downward=True, compare=False)
     upgraded = ""
 
     def up_first(outcome: Outcome) -> None:
         nonlocal upgraded
-        _ran(outcome, "upgrade()")
-        _tell(review, outcome, subject.revision)
-        review.rewrites = sorted({owner.name for owner in rewritten(found, print_.catalog()) if owner.kind == "table"})
+        rehearsed = _rehearsed(outcome, "upgrade()")
+        review.sql, review.locks = _statements(rehearsed), rehearsed["locks"]
+        review.seconds = (outcome.last("applied") or {}).get("seconds")
+        review.rewrites = sorted({owner.name for owner in rewritten(found, schema.catalog()) if owner.kind == "table"})
         compared = outcome.last("drift") or {"differences": [], "error": "nothing was compared"}
         if compared["error"]:
-            raise _Failed(f"The models cannot be held against the database: {compared['error']}.")
+            raise _Failed(f"The models cannot be compared with the database: {compared['error']}.")
         if compared["differences"]:
             raise _Failed(f"Models and database differ after it: {' '.join(compared['differences'][:_SHOWN])}")
-        upgraded = print_.take()
+        upgraded = schema.dump()
 
     def down_again(outcome: Outcome) -> None:
-        review.down_sql = _statements(_ran(outcome, "downgrade()"), subject.revision)
-        _same(before, print_.take(), "After downgrade() the schema is not what it was")
+        review.down_sql = _statements(_rehearsed(outcome, "downgrade()"))
+        _same(before, schema.dump(), "After downgrade() the schema is not what it was")
 
     def up_again(outcome: Outcome) -> None:
-        _ran(outcome, "upgrade(), run again after downgrade(),")
-        _same(upgraded, print_.take(), "After upgrade() run again the schema is not what it was after the first")
+        _rehearsed(outcome, "upgrade(), run again after downgrade(),")
+        _same(upgraded, schema.dump(), "After upgrade() run again the schema is not what it was after the first")
 
     runner.in_turn([(up, up_first), (down, down_again), (replace(up, compare=False), up_again)])
 
 
-def _job(ready: Ready, subject: Subject, copy: Target) -> Job:
+def _job(ready: Ready, revision: NewRevision, directories: tuple[str, ...], copy: Target) -> Job:
     request = ready.request
     own = owners.of_locations(ready)[standard(request.app)]
     return Job(
@@ -122,22 +108,23 @@ def _job(ready: Ready, subject: Subject, copy: Target) -> Job:
         target=ready.target,
         database=copy.dbname,
         redirect=copy,
-        only=(subject.revision,),
+        only=(revision.revision,),
         limits=Limits(0, request.statement_timeout_seconds),
         rehearsal=CLONE,
-        prefixes={subject.revision: own},
+        prefixes={revision.revision: own},
         own=own,
-        directories=subject.directories,
+        directories=directories,
         compare=True,
     )
 
 
-def _ran(outcome: Outcome, what: str) -> Outcome:
+def _rehearsed(outcome: Outcome, what: str) -> Event:
+    """The event ``rehearsed`` of the one revision that ran."""
     error = outcome.error
-    if error is None and not outcome.ending:
-        return outcome
     if error is None:
-        raise _Failed(f"In {what} the app's process {outcome.ending}.")
+        if outcome.ending:
+            raise _Failed(f"In {what} the app's process {outcome.ending}.")
+        return outcome.last("rehearsed") or {"sql": [], "locks": []}
     if error["type"] == "Violated":
         found = [each for event in outcome.events if event["event"] == "violations" for each in event["violations"]]
         why = f"{found[0]['object']}: {found[0]['rule']}" if found else error["message"]
@@ -147,23 +134,8 @@ def _ran(outcome: Outcome, what: str) -> Outcome:
     raise _Failed(f"{what} fails: {error['type']}: {error['message'].rstrip('.')}{where}.")
 
 
-def _statements(outcome: Outcome, revision: str) -> list[str]:
-    told = [each for each in outcome.events if each["event"] == "rehearsed" and each["revision"] == revision]
-    return [statement for each in told for statement in each["sql"] if not _ours(statement)]
-
-
-def _ours(statement: str) -> bool:
-    """Statements that ask, and change nothing: of the guard, of SQLAlchemy's checks."""
-    return bool(re.match(r"(?:select|show|set local|savepoint|release)\b", statement, re.IGNORECASE))
-
-
-def _tell(review: Review, outcome: Outcome, revision: str) -> None:
-    review.sql = _statements(outcome, revision)
-    for event in outcome.events:
-        if event["event"] == "rehearsed" and event["revision"] == revision:
-            review.locks = list(event["locks"])
-        elif event["event"] == "applied" and event["revision"] == revision:
-            review.seconds = event["seconds"]
+def _statements(rehearsed: Event) -> list[str]:
+    return [statement for statement in rehearsed["sql"] if not _READING.match(statement)]
 
 
 def _same(wanted: str, found: str, what: str) -> None:
@@ -174,8 +146,8 @@ def _same(wanted: str, found: str, what: str) -> None:
     raise _Failed(f"{what}: {'; '.join(changed[:_SHOWN])}")
 
 
-class _Print:
-    """The schema of the scratch database as pg_dump writes it, and its version rows: two that are alike are equal."""
+class _Schema:
+    """The schema of the scratch database."""
 
     def __init__(self, target: Target, bin_dir: str) -> None:
         self._target = target
@@ -183,12 +155,13 @@ class _Print:
             self._login = Login.of(connection)
             self._program = programs.choose("pg_dump", connection.info.server_version // 10000, bin_dir)
 
-    def take(self) -> str:
+    def dump(self) -> str:
+        """The schema as pg_dump writes it, and the version rows: of two schemas that are alike the text is equal."""
         with tempfile.TemporaryFile() as file:
             arguments = ["--schema-only", "--no-owner", *programs.TO_DATABASE]
             said = programs.run(self._program, arguments, self._login, stdout=file.fileno())
             if not said.ok:
-                raise Refused("review_failed", f"pg_dump of the scratch database failed: {said.reason}.", "Run again.")
+                raise Refused("dump_failed", f"pg_dump of the scratch database failed: {said.reason}.", "Run again.")
             file.seek(0)
             lines = file.read().decode().splitlines()
         # in no order, for a column that was dropped and added again is the last one
@@ -215,33 +188,19 @@ def _named(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _look_for_hazards(ready: Ready, review: Review) -> None:
-    """Hold what the upgrade did against the tables that hold rows in the real database."""
-    held = _strongest(review.locks)
-    touched = {*held, *review.rewrites, *_words((*review.sql, *review.down_sql))}
+    """Compare what the revision did with the tables that hold rows in the real database."""
+    names = re.findall(r"[\w$]+", " ".join([*review.sql, *review.down_sql, *review.locks, *review.rewrites]))
     with connected(ready.way) as connection, connection.cursor() as cursor:
-        filled = _filled(cursor, touched)
+        filled = _filled(cursor, set(names))
+    exclusive = "AccessExclusiveLock on "
+    locked = {hazards.bare(lock[len(exclusive) :]) for lock in review.locks if lock.startswith(exclusive)}
     review.findings = hazards.find(review.sql, filled, review.rewrites)
     review.findings += hazards.of_downgrade(review.down_sql, filled)
-    review.findings += hazards.held(held, filled, review.findings)
-
-
-def _words(statements: Iterable[str]) -> Iterator[str]:
-    return (name for each in statements for name in re.findall(r"[\w$]+", each))
-
-
-def _strongest(locks: Sequence[str]) -> dict[str, str]:
-    """Table → the strongest lock, out of ``AccessExclusiveLock on poser_widget``."""
-    found: dict[str, str] = {}
-    for each in locks:
-        mode, _, table = each.partition(" on ")
-        name = hazards.bare(table)
-        if mode in _MODES and (name not in found or _MODES.index(mode) > _MODES.index(found[name])):
-            found[name] = mode
-    return found
+    review.findings += hazards.held(locked, filled, review.findings)
 
 
 def _filled(cursor: Any, names: Collection[str]) -> set[str]:
-    """Those tables among ``names`` that hold a row; one that may not be read is taken to hold some."""
+    """Those tables among ``names`` that hold a row; one that may not be read counts as well."""
     found = run(
         cursor,
         "select relname, oid::regclass::text, has_table_privilege(oid, 'SELECT') from pg_class"

@@ -1,6 +1,6 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A written revision and its review for a person: a few lines for the play's output, a page in Markdown."""
+"""A new revision and its review for a person: a few lines for the play's output, a page in Markdown."""
 
 from __future__ import annotations
 
@@ -16,28 +16,25 @@ _HEADINGS = {
 }
 
 
-def lines(
-    revision: NewRevision | None,
-    review: Review | None,
-    left_out: Sequence[LeftOut],
-    hints: Sequence[str] = (),
-) -> list[str]:
+def lines(revision: NewRevision, review: Review | None, left_out: Sequence[LeftOut]) -> list[str]:
     """What the play shows.
 
-    :param hints: what a person has to decide where there is no revision.
+    :param review: None where there is nothing to write: ``revision`` has only hints then.
     """
-    left = [f"  left out: {_left(each)}" for each in left_out]
-    if revision is None or review is None:
-        agree = "Nothing is written by itself." if hints else "Models and database agree: there is nothing to write."
-        return [agree, *left, *(f"  to decide: {hint}" for hint in hints)]
-    found = [f"{revision.branch} {revision.revision} {revision.message}", f"  {revision.path}"]
-    found += [f"  depends on {each.revision}: {each.reason}" for each in revision.depends_on]
-    found += left
-    found += [f"  to decide: {hint}" for hint in revision.hints]
+    notes = [f"  left out: {_left(each)}" for each in left_out]
+    notes += [f"  to decide: {hint}" for hint in revision.hints]
+    if review is None:
+        agree = "Models and database agree: there is nothing to write."
+        return ["There is nothing to write, but something to decide." if revision.hints else agree, *notes]
     why = f": {review.reason}" if review.reason else ""
-    found.append(f"  review: {review.result}{why}")
-    found += [f"    {each.effect}: {each.message} {each.safer}" for each in review.findings]
-    return found
+    return [
+        f"{revision.branch} {revision.revision} {revision.message}",
+        f"  {revision.path}",
+        *(f"  depends on {each.revision}: {each.reason}" for each in revision.depends_on),
+        *notes,
+        f"  review: {review.result}{why}",
+        *(f"    {each.effect}: {each.message} {each.safer}" for each in review.findings),
+    ]
 
 
 def _left(entry: LeftOut) -> str:
@@ -48,13 +45,7 @@ def _left(entry: LeftOut) -> str:
 
 
 def page(
-    revision: NewRevision,
-    review: Review,
-    left_out: Sequence[LeftOut],
-    *,
-    script: str,
-    database: str,
-    when: str,
+    revision: NewRevision, review: Review, left_out: Sequence[LeftOut], *, script: str, database: str, when: str
 ) -> str:
     """The review as a page in Markdown.
 
@@ -72,8 +63,8 @@ def page(
     parts += _listed("To decide, to know", [*revision.hints, *needs])
     for effect, heading in _HEADINGS.items():
         found = [each for each in review.findings if each.effect == effect]
-        told = [f"**{each.object}** ({each.rule}): {each.message} {each.safer}" for each in found]
-        parts += _listed(heading, told)
+        items = [f"**{each.object}** ({each.rule}): {each.message} {each.safer}" for each in found]
+        parts += _listed(heading, items)
     parts += _listed("Left out, because it is not this app's", [_left(each) for each in left_out])
     parts += _listed("Locks", [f"`{each}`" for each in review.locks])
     parts += _block("SQL of the upgrade", "sql", review.sql)
@@ -86,8 +77,8 @@ def _verdict(review: Review) -> str:
     if review.result == "passed":
         seconds = "" if review.seconds is None else f" The upgrade took {review.seconds:g} s there, without rows."
         return (
-            f"**Passed**: upgrade, downgrade and upgrade again on {review.place}; models and schema equal "
-            f"afterwards, nothing touched but the app's own.{seconds}\n"
+            f"**Passed**: upgrade, downgrade and upgrade again on {review.place}; models and schema are "
+            f"equal afterwards, and nothing but the app's own was changed.{seconds}\n"
         )
     return f"**{review.result.capitalize()}**: {review.reason}\n"
 

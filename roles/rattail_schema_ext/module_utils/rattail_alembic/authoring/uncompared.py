@@ -3,12 +3,12 @@
 """What Alembic's autogenerate does not compare: indexes on expressions, check constraints, whether there is a default.
 
 Under SQLAlchemy 1.4 it leaves an index on an expression out, even of a table that it creates. What is certain is
-written; of everything else a person is told.
+written; everything else becomes a hint for a person.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ..policy.prefixes import Prefixes
@@ -57,10 +57,10 @@ def add_indexes(container: Any, tables: Iterable[Any], cursor: Any) -> None:
     from alembic.operations.ops import CreateIndexOp
 
     there = {index for _, index, *_ in run(cursor, _INDEXES)}
-    made = {each.index_name for each in flat(container) if type(each).__name__ == "CreateIndexOp"}
+    there |= {each.index_name for each in flat(container, "CreateIndexOp")}
     for table in tables:
         for index in sorted(table.indexes, key=lambda each: str(each.name)):
-            if index.name and _is_on_expression(index) and str(index.name) not in there | made:
+            if index.name and _is_on_expression(index) and str(index.name) not in there:
                 container.ops.append(CreateIndexOp.from_index(index))
 
 
@@ -68,7 +68,7 @@ def restore_indexes(script: Any, cursor: Any) -> None:
     """Have the downgrade of a ``MigrationScript`` make the indexes on expressions of tables that it drops again."""
     from alembic.operations.ops import ExecuteSQLOp
 
-    dropped = {each.table_name for each in flat(script.upgrade_ops) if type(each).__name__ == "DropTableOp"}
+    dropped = {each.table_name for each in flat(script.upgrade_ops, "DropTableOp")}
     for table, _, expression, definition in run(cursor, _INDEXES):
         if table in dropped and expression:
             # op.execute of a string takes a colon for a parameter
@@ -78,7 +78,7 @@ def restore_indexes(script: Any, cursor: Any) -> None:
 def hints(container: Any, tables: Iterable[Any], dialect: Any, cursor: Any) -> list[str]:
     """What models and database do not agree on in tables that both have, in sentences.
 
-    :param container: an ``UpgradeOps``; what it creates and adds is not told again.
+    :param container: an ``UpgradeOps``; there are no sentences about what it creates and adds.
     """
     known = [table for table in tables if table.name not in tables_created(container)]
     return [
@@ -88,77 +88,60 @@ def hints(container: Any, tables: Iterable[Any], dialect: Any, cursor: Any) -> l
     ]
 
 
-_UNSEEN = "which Alembic does not compare"
+def _hint(thing: str, line: str, *, modelled: bool) -> str:
+    """A sentence about what only one side has: the models, or else the database. ``line`` makes or drops it."""
+    sides, remedy = ("models have", "database has"), "write it"
+    if not modelled:
+        sides, remedy = ("database has", "models have"), "add it to the model, or drop it"
+    return f"The {sides[0]} {thing}, the {sides[1]} not, which Alembic does not compare: {remedy} by hand ({line})."
 
 
-def _of_indexes(tables: Iterable[Any], found: Iterable[tuple[str, str, bool, str]]) -> Iterator[str]:
-    there = list(found)
+def _of_indexes(tables: Iterable[Any], found: Sequence[tuple[str, str, bool, str]]) -> Iterator[str]:
     for table in tables:
-        modelled = {str(index.name) for index in table.indexes}
-        for name in sorted(index for on, index, expression, _ in there if on == table.name and expression):
-            if name not in modelled:
-                yield (
-                    f"The database has the index {name} on {table.name}, the models have not, {_UNSEEN}: add it to the "
-                    f"model, or drop it by hand (op.drop_index({name!r}))."
-                )
+        there = {index for on, index, expression, _ in found if on == table.name and expression}
+        for name in sorted(there - {str(index.name) for index in table.indexes}):
+            yield _hint(f"the index {name} on {table.name}", f"op.drop_index({name!r})", modelled=False)
 
 
-def _of_checks(tables: Iterable[Any], dialect: Any, found: Iterable[tuple[str, str]]) -> Iterator[str]:
+def _of_checks(tables: Iterable[Any], dialect: Any, found: Sequence[tuple[str, str]]) -> Iterator[str]:
     from sqlalchemy import CheckConstraint
 
-    there = list(found)
     for table in tables:
-        names = {name for on, name in there if on == table.name}
-        checks = {each for each in table.constraints if isinstance(each, CheckConstraint) and each.name is not None}
-        modelled = {_name(each, dialect): each for each in checks if _is_made(each)}
-        for name in sorted(modelled.keys() - names):
-            yield (
-                f"The models have the check constraint {name} of {table.name}, the database has not, {_UNSEEN}: write "
-                f"it by hand (op.create_check_constraint(op.f({name!r}), {table.name!r}, …))."
-            )
-        for name in sorted(names - {_name(each, dialect) for each in checks}):
-            yield (
-                f"The database has the check constraint {name} of {table.name}, the models have not, {_UNSEEN}: add it "
-                f"to the model, or drop it by hand (op.drop_constraint(op.f({name!r}), {table.name!r}))."
-            )
+        there = {name for on, name in found if on == table.name}
+        checks = [each for each in table.constraints if isinstance(each, CheckConstraint) and each.name is not None]
+        # the check of a type (Boolean, Enum) is made only where the type wants it
+        made = {_name(each, dialect) for each in checks if getattr(each, "_create_rule", None) is None}
+        for name in sorted(made - there):
+            line = f"op.create_check_constraint(op.f({name!r}), {table.name!r}, …)"
+            yield _hint(f"the check constraint {name} of {table.name}", line, modelled=True)
+        for name in sorted(there - {_name(each, dialect) for each in checks}):
+            line = f"op.drop_constraint(op.f({name!r}), {table.name!r})"
+            yield _hint(f"the check constraint {name} of {table.name}", line, modelled=False)
 
 
 def _of_defaults(tables: Iterable[Any], found: Iterable[tuple[str, str, str | None]]) -> Iterator[str]:
-    there = {(table, column): default for table, column, default in found}
+    there = {(table, column): default is not None for table, column, default in found}
     for table in tables:
         for column in table.columns:
-            at = (table.name, column.name)
-            if at not in there or (column.server_default is not None) == (there[at] is not None):
-                continue
-            which = (
-                ("The models have", "the database has")
-                if there[at] is None
-                else ("The database has", "the models have")
-            )
-            yield (
-                f"{which[0]} a default of {table.name}.{column.name}, {which[1]} not, {_UNSEEN}: write it by hand "
-                f"(op.alter_column({table.name!r}, {column.name!r}, server_default=…))."
-            )
+            modelled = column.server_default is not None
+            if there.get((table.name, column.name), modelled) != modelled:
+                default = "…" if modelled else "None"
+                line = f"op.alter_column({table.name!r}, {column.name!r}, server_default={default})"
+                yield _hint(f"a default of {table.name}.{column.name}", line, modelled=modelled)
 
 
 def _is_on_expression(index: Any) -> bool:
     from sqlalchemy import Column
     from sqlalchemy.sql.elements import UnaryExpression
 
-    def bare(expression: Any) -> Any:
+    for expression in index.expressions:
         while isinstance(expression, UnaryExpression):
             expression = expression.element
-        return expression
-
-    return any(not isinstance(bare(each), Column) for each in index.expressions)
-
-
-def _is_made(check: Any) -> bool:
-    """Whether a check is the table's own: that of a type (Boolean, Enum) is made only where the type wants it."""
-    return getattr(check, "_create_rule", None) is None
+        if not isinstance(expression, Column):
+            return True
+    return False
 
 
 def _name(constraint: Any, dialect: Any) -> str:
     """The name that it gets in the database: by convention, and no longer than names may be."""
-    preparer = dialect.identifier_preparer
-    return str(preparer.format_constraint(constraint) or "").strip('"')
+    return str(dialect.identifier_preparer.format_constraint(constraint) or "").strip('"')

@@ -1,6 +1,6 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Write the app's next revision: draft it, prove it, put it where it belongs."""
+"""Write the app's next revision: draft it, try it, put it into its place."""
 
 from __future__ import annotations
 
@@ -17,19 +17,16 @@ from ..observe.observation import Ready
 from ..observe.request import Request
 from ..problem import Refused
 from ..revisions.graph import Revision
-from ..revisions.locations import standard
 from . import autogenerate, draft, review_page
 from . import review as reviews
-from .draft import Draft, Drafted
-from .review import Subject
 
 ALWAYS, NEVER = "true", "false"
 
 
 def run(request: Request, *, check_mode: bool = False) -> Answer:
-    """Look, and write the revision where models and database differ, once it is proved.
+    """Look, and write the revision where models and database differ, once it has passed its review.
 
-    :returns: its ``msg`` says why it was not written; no file of the app's was touched then.
+    :returns: its ``msg`` says why it was not written; no file of the app's was changed then.
     """
     seen = look(request)
     answer = report.answer(seen)
@@ -45,32 +42,34 @@ def run(request: Request, *, check_mode: bool = False) -> Answer:
 def _write(ready: Ready, answer: Answer) -> None:
     """Write the revision and bring ``answer`` up to date.
 
-    :raises Refused: where it cannot be written, or does not stand the review.
+    :raises Refused: where it cannot be written, or does not pass its review.
     """
-    message = ready.request.revision_message
-    draft.refuse_message(message)
-    existing = draft.written(ready, message)
+    draft.refuse_message(ready.request.revision_message)
+    existing = draft.written(ready)
     if existing is not None:
         _review_again(ready, existing, answer)
         return
     draft.refuse_unready(ready)
     with tempfile.TemporaryDirectory(prefix="rattail_schema_ext_") as directory:
-        wanted = draft.draft(ready, message, directory, merging=ready.request.revision_merge)
-        merging = len(wanted.head) > 1
-        drafted = autogenerate.merge(wanted) if merging else autogenerate.draft(wanted)
-        answer.left_out = list(drafted.left_out)
-        answer.warn(*drafted.hints)
-        answer.summary = review_page.lines(None, None, answer.left_out, drafted.hints)
-        if not drafted.path:
+        wanted = draft.draft(ready, directory)
+        drafted = autogenerate.merge(wanted) if len(wanted.head) > 1 else autogenerate.draft(wanted)
+        revision, path = drafted.revision, drafted.revision.path
+        answer.left_out = drafted.left_out
+        answer.warn(*revision.hints)
+        answer.summary = review_page.lines(revision, None, answer.left_out)
+        if not path:
             return
-        path = os.path.join(_place(ready), os.path.basename(drafted.path))
-        revision = answer.revision = _told(ready, wanted, drafted, path)
+        answer.revision = revision
         answer.diff = Diff(before_header=path, after_header=path, after=drafted.text)
-        back = wanted.head[0] if wanted.head else f"{wanted.label}@base"
-        subject = None if merging else Subject(drafted.revision, drafted.path, wanted.directories, back)
-        review = _reviewed(ready, subject, revision, drafted.text, answer)
+        review = _reviewed(ready, revision, wanted.directories, drafted.text, answer)
         if review.result == reviews.FAILED:
-            raise _refused(ready.request, drafted, review)
+            kept = _kept(ready.request, path, drafted.text)
+            raise _review_failed(
+                f"The drafted script did not pass its review and was not written ({kept})",
+                review,
+                'Correct the models, or have it written all the same (rattail_schema_ext_revision_review: "false"), '
+                "correct it, and run again with the same message to have it reviewed.",
+            )
         answer.changed = True
         if answer.check_mode:
             return
@@ -84,8 +83,7 @@ def _write(ready: Ready, answer: Answer) -> None:
 
 
 def _review_again(ready: Ready, existing: Revision, answer: Answer) -> None:
-    """It is written already, and perhaps edited by hand since: reviewed as it lies."""
-    request = ready.request
+    """Review a script that was written before, as it is now: somebody may have edited it since."""
     revision = answer.revision = NewRevision(
         revision=existing.revision,
         branch=draft.branch(ready),
@@ -97,77 +95,28 @@ def _review_again(ready: Ready, existing: Revision, answer: Answer) -> None:
     )
     answer.warn(
         f"Revision {existing.revision} ({existing.path}) is written and not applied yet, so nothing more is written. "
-        "Apply it (site.yml), or delete it to have it written anew."
+        "Apply it (site.yml), or delete it and run again."
     )
-    label = next(iter(existing.branch_labels), request.app.partition(".")[0])
-    back = existing.down_revision[0] if existing.down_revision else f"{label}@base"
-    places = tuple(each.directory for each in ready.locations if os.path.isdir(each.directory))
-    merge = len(existing.down_revision) > 1
-    subject = None if merge else Subject(existing.revision, existing.path, places, back)
-    review = _reviewed(ready, subject, revision, ready.texts.get(existing.path, ""), answer)
+    directories = tuple(each.directory for each in ready.locations if os.path.isdir(each.directory))
+    review = _reviewed(ready, revision, directories, ready.texts.get(existing.path, ""), answer)
     if review.result == reviews.FAILED:
-        raise Refused(
-            "review_failed",
-            f"The review of revision {existing.revision} ({existing.path}) failed: {review.reason.rstrip('.')}.",
-            f"Mend the script and run again; the review is in {_page(request, existing.revision)}.",
+        raise _review_failed(
+            f"The review of revision {existing.revision} ({existing.path}) failed",
+            review,
+            f"Correct the script and run again; the review is in {review.file or 'no file'}.",
         )
 
 
-def _reviewed(ready: Ready, subject: Subject | None, revision: NewRevision, script: str, answer: Answer) -> Review:
+def _reviewed(ready: Ready, revision: NewRevision, directories: tuple[str, ...], script: str, answer: Answer) -> Review:
     """The review of a script, in ``answer`` and, unless in check mode, as a page.
 
-    :param subject: None for a merge, which does nothing.
+    :param directories: all version locations, that of the script among them.
     """
-    if answer.check_mode:
-        review = reviews.skipped("in check mode nothing is made to try it on")
-    elif subject is None:
-        review = reviews.skipped("a merge does nothing")
-    else:
-        review = _held(ready, subject, answer)
-    answer.review = review
+    review = answer.review = _held(ready, revision, directories, answer)
     answer.summary = review_page.lines(revision, review, answer.left_out)
-    if not answer.check_mode:
-        _write_page(ready, revision, review, script, answer)
-    return review
-
-
-def _held(ready: Ready, subject: Subject, answer: Answer) -> Review:
-    request = ready.request
-    if request.revision_review == NEVER:
-        return reviews.skipped("rattail_schema_ext_revision_review is false")
-    try:
-        scratch.refuse_impossible(ready.way, content=scratch.SCHEMA, bin_dir=request.postgresql_bin_dir)
-        return reviews.hold(ready, subject, answer)
-    except Refused as refused:
-        if request.revision_review == ALWAYS:
-            raise
-        return reviews.skipped(refused.problem.cause)
-
-
-def _told(ready: Ready, wanted: Draft, drafted: Drafted, path: str) -> NewRevision:
-    return NewRevision(
-        revision=drafted.revision,
-        branch=draft.branch(ready),
-        message=wanted.message,
-        path=path,
-        down_revision=list(wanted.head),
-        branch_labels=[wanted.label] if wanted.label else [],
-        depends_on=list(drafted.depends_on),
-        tables=list(drafted.tables),
-        hints=list(drafted.hints),
-    )
-
-
-def _place(ready: Ready) -> str:
-    return next(each.directory for each in ready.locations if each.spec == standard(ready.request.app))
-
-
-def _page(request: Request, revision: str) -> str:
-    return os.path.join(request.revision_review_dir, f"{revision}.md")
-
-
-def _write_page(ready: Ready, revision: NewRevision, review: Review, script: str, answer: Answer) -> None:
-    path = _page(ready.request, revision.revision)
+    if answer.check_mode:
+        return review
+    path = os.path.join(ready.request.revision_review_dir, f"{revision.revision}.md")
     page = review_page.page(
         revision,
         review,
@@ -182,37 +131,50 @@ def _write_page(ready: Ready, revision: NewRevision, review: Review, script: str
         review.file = path
     except OSError as error:
         answer.warn(f"The review cannot be written to {path}: {error.strerror}.")
+    return review
 
 
-def _refused(request: Request, drafted: Drafted, review: Review) -> Refused:
-    """The script does not go among the app's revisions, but is not lost either."""
-    kept = os.path.join(request.revision_review_dir, os.path.basename(drafted.path))
+def _held(ready: Ready, revision: NewRevision, directories: tuple[str, ...], answer: Answer) -> Review:
+    request = ready.request
+    reason = ""
+    if answer.check_mode:
+        reason = "check mode makes no copy to try it on"
+    elif len(revision.down_revision) > 1:
+        reason = "a merge changes nothing"
+    elif request.revision_review == NEVER:
+        reason = "rattail_schema_ext_revision_review is false"
+    else:
+        try:
+            scratch.refuse_impossible(ready.way, content=scratch.SCHEMA, bin_dir=request.postgresql_bin_dir)
+            return reviews.hold(ready, revision, directories, answer)
+        except Refused as refused:
+            if request.revision_review == ALWAYS:
+                raise
+            reason = refused.problem.cause
+    return Review(result=reviews.SKIPPED, reason=reason)
+
+
+def _review_failed(cause: str, review: Review, remedy: str) -> Refused:
+    return Refused("review_failed", f"{cause}: {review.reason.rstrip('.')}.", remedy)
+
+
+def _kept(request: Request, path: str, text: str) -> str:
+    """Keep a script that did not pass beside its review; returns where it is, in words."""
     try:
-        Path(kept).write_text(drafted.text, encoding="utf-8")
-        where = f"it is kept, with its review, in {request.revision_review_dir}"
-    except OSError:
-        where = "it is lost"
-    return Refused(
-        "review_failed",
-        f"The script that was drafted did not stand the review, so it was not written ({where}): "
-        f"{review.reason.rstrip('.')}.",
-        "Mend the models, or have it written all the same (rattail_schema_ext_revision_review: false), mend it, "
-        "and run again with the same message to have it reviewed.",
-    )
+        Path(request.revision_review_dir, os.path.basename(path)).write_text(text, encoding="utf-8")
+        return f"it is kept, with its review, in {request.revision_review_dir}"
+    except OSError as error:
+        return f"it cannot be kept in {request.revision_review_dir}: {error.strerror}"
 
 
 def _put(path: str, text: str) -> None:
-    """A new file, whole or not at all."""
+    """Write a new file, whole or not at all."""
+    partial = Path(f"{path}.tmp")
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=os.path.dirname(path), suffix=".tmp", delete=False) as file:
-            try:
-                file.write(text)
-                file.flush()
-                os.fchmod(file.fileno(), 0o644)
-                os.link(file.name, path)
-            finally:
-                os.unlink(file.name)
+        partial.write_text(text, encoding="utf-8")
+        partial.chmod(0o644)
+        partial.rename(path)
     except OSError as error:
         raise Refused(
             "revision_unwritable",
@@ -222,12 +184,12 @@ def _put(path: str, text: str) -> None:
 
 
 def _refuse_spoilt(path: str) -> None:
-    """A hook that made something else than Python of the script."""
+    """Refuse (``hook_failed``) what is no longer Python after the hooks."""
     try:
-        compile(Path(path).read_text(encoding="utf-8"), path, "exec", dont_inherit=True)
+        compile(Path(path).read_bytes(), path, "exec", dont_inherit=True)
     except (SyntaxError, ValueError, OSError) as error:
         raise Refused(
             "hook_failed",
             f"After the hooks of [post_write_hooks] the script {path} cannot be read: {error}.",
-            "Mend the hook, or take it out, then run again.",
+            "Correct the hook or remove it, then run again.",
         ) from None
