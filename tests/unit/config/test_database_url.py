@@ -171,7 +171,7 @@ UNSURE = {
 def test_leaves_to_rattail_what_is_not_reproduced(text: str, tmp_path: Path) -> None:
     with pytest.raises(Unsure) as caught:
         database_url(write(tmp_path, {"f": text}), RATTAIL, {})
-    assert caught.value.reason
+    assert str(caught.value)
     assert "s3cr" not in str(caught.value)
 
 

@@ -41,11 +41,7 @@ _NOT_FOR_NULL_POOL = {"pool_size", "max_overflow", "pool_timeout"}
 
 
 class Unsure(Exception):
-    """Raised where only the app's own ``make_config`` can tell, and ``reason`` says why."""
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(reason)
+    """Raised where only the app's own ``make_config`` knows, with the reason."""
 
 
 def database_url(config_file: str, core: Core, environ: Mapping[str, str]) -> str:

@@ -159,9 +159,8 @@ def merge(text: str, section: str, options: Mapping[str, str], whole: str) -> st
         if start is None and "\n" in value:
             value = "\n" + value
         more = [later for later in inside if later > index and lines[later].option == line.option]
-        deeper = next((lines[later].indent for later in more if lines[later].kind == "value"), line.indent + _DEEPER)
         prefix = line.text.rstrip() + " " if start is None else line.text[:start]
-        pieces[index] = _option(prefix, value, deeper, end) + line.end
+        pieces[index] = _option(prefix, value, line.indent + _DEEPER, end) + line.end
         for later in more:
             if lines[later].kind != "comment":
                 pieces[later] = ""

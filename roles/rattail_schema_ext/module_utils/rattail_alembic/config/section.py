@@ -233,9 +233,7 @@ def _separator_for(
 ) -> str:
     """What separates the locations: ``newline`` where it has to or already does, else ``space``."""
     spaced = [spec for spec in locations if re.search(r"\s", spec)]
-    # A line that begins with one of these is a comment.
-    one_line = any(spec.startswith(("#", ";")) for spec in locations)
-    if spaced and (one_line or alembic_version < _HAS_NEWLINE):
+    if spaced and alembic_version < _HAS_NEWLINE:
         raise Refused(
             "location_space",
             f"The version location {spaced[0]!r} has a space in it, which cannot be told from a separator.",
@@ -246,7 +244,7 @@ def _separator_for(
     now = [options.get(each) for each in (name, _other(name))]
     chosen = next((value for value in now if value in ("space", "newline")), "space")
     by_line = split(options.get("version_locations", ""), "newline") == written
-    return chosen if by_line and not one_line and alembic_version >= _HAS_NEWLINE else "space"
+    return chosen if by_line and alembic_version >= _HAS_NEWLINE else "space"
 
 
 def _differences(options: Mapping[str, str], result: Wanted, rearranged: bool) -> list[str]:
@@ -316,19 +314,20 @@ def locations_in(text: str, separator: str) -> list[str]:
     glue = SEPARATORS.get(separator)
     if glue:
         pieces = [piece.strip() for piece in text.split(glue) if piece.strip()]
-        if not any(_SECOND.search(piece) or (glue == ":" and not re.match(_ROOT, piece)) for piece in pieces):
+        if not any(_NOT_ONE.search(piece) or (glue == ":" and not re.match(_ROOT, piece)) for piece in pieces):
             return pieces
     words = text.split() if glue else re.split(r"[\s,]+", text.strip(", \n"))
-    if any(_SECOND.search(word) or (glue and not _BEGINNING.match(word)) for word in words):
+    if any(_NOT_ONE.search(word) or (glue and not _BEGINNING.match(word)) for word in words):
         raise ValueError(text)
     return list(filter(None, words))
 
 
-# An absolute path, a package before its colon; how a location must begin, and what shows that there are two.
+# An absolute path, a package before its colon; how a location must begin, and what no location has: a second one,
+# or the begin of a comment.
 _ROOT = r"(?:/|%\()"
 _PACKAGE = r"[A-Za-z_][\w.]*:"
 _BEGINNING = re.compile(f"{_ROOT}[^:]*$|{_PACKAGE}")
-_SECOND = re.compile(rf"\n|\s(?:{_ROOT}|{_PACKAGE})|^,|,$|^(?!{_ROOT})[^:]*:[^:]*:")
+_NOT_ONE = re.compile(rf"^[#;]|\n|\s(?:{_ROOT}|{_PACKAGE})|^,|,$|^(?!{_ROOT})[^:]*:[^:]*:")
 
 
 def disorder(found: list[str], ahead: list[str], last: str) -> list[str]:

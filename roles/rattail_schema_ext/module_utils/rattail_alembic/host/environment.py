@@ -66,24 +66,20 @@ def is_running_in(env_dir: str) -> bool:
 
 
 def explain_from_outside(env_dir: str, user: str) -> Refused:
-    """Why the environment's Python could not be started, as seen from another Python on the host."""
+    """Why the environment's Python could not be started, found out with another Python on the host."""
     try:
         refuse_wrong_user(user)
     except Refused as refused:
         if refused.problem.code == "user_unknown" or os.geteuid() != 0:
             return refused
-    python = Path(env_dir) / "bin" / "python"
-    try:
-        there = python.exists()
-    except PermissionError:
-        there = False
-    if not there:
+    python = os.path.join(env_dir, "bin", "python")
+    if not os.path.exists(python):
         return Refused(
             "environment_missing",
             f"There is no Python environment at {env_dir} ({python} does not exist).",
             "Create it (python3 -m venv) and install the app's base into it, or correct rattail_schema_ext_env_dir.",
         )
-    error = _start_error(str(python), user)
+    error = _start_error(python, user)
     if error is None:
         return Refused(
             "look_failed",
@@ -109,10 +105,8 @@ def _start_error(python: str, user: str) -> str | None:
         done = subprocess.run([python, "-c", "import sys"], cwd="/", capture_output=True, check=False, **identity)
     except OSError as error:
         return error.strerror or str(error)
-    if done.returncode == 0:
-        return None
-    lines = done.stderr.decode(errors="replace").strip().splitlines()
-    return lines[-1].rstrip(".") if lines else f"it ends with {done.returncode}"
+    lines = done.stderr.decode(errors="replace").strip().splitlines() or [f"it ends with {done.returncode}"]
+    return lines[-1].rstrip(".") if done.returncode else None
 
 
 def version_of(distribution: str) -> str:
