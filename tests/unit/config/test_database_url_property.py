@@ -9,8 +9,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.rattail_alembic.config.database_url import Unsure, database_url, parse_url
+from ansible.module_utils.rattail_alembic.config.database_url import Unsure, database_url
 from ansible.module_utils.rattail_alembic.cores import CORES, Core
+from ansible.module_utils.rattail_alembic.postgres.url import parse_url
 from ansible.module_utils.rattail_alembic.problem import Refused
 from hypothesis import event, given, settings
 from hypothesis import strategies as st

@@ -175,6 +175,8 @@ class TestWanted:
             (f"{APP},\n{CORE}", "newline"),
             (f"{APP} ,{CORE}", "space"),
             (f"{APP} x:y;{CORE}", ";"),
+            (f"{APP}\n#x", "newline"),
+            (f"{APP} ;x {CORE}", "space"),
         ],
     )
     def test_a_list_that_cannot_be_taken_apart_is_refused_with_the_lines_to_write(
@@ -202,12 +204,6 @@ class TestWanted:
         assert wanted_for(section, app_location="/srv/my app/v").separator == "newline"
         with pytest.raises(Refused, match="has a space in it"):
             wanted_for(section, app_location="/srv/my app/v", alembic_version=(1, 13, 2))
-
-    def test_a_location_like_a_comment_asks_for_one_line(self) -> None:
-        section = Section(True, {"version_locations": f"{APP}\n#x", "path_separator": "newline"})
-        assert wanted_for(section).separator == "space"
-        with pytest.raises(Refused, match="has a space in it"):
-            wanted_for(section, app_location="/srv/my app/v")
 
     @pytest.mark.parametrize(
         ("options", "reasons"),

@@ -1,6 +1,6 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The database URL that the app's own ``make_config`` comes to, read without importing the app.
+"""The database URL that the app's own ``make_config`` finds, read without importing the app.
 
 Sources: ``wuttjamaican/conf.py`` and ``wuttjamaican/db/conf.py`` 0.18.1 to 0.33, ``rattail/config.py``
 and ``rattail/db/config.py`` 0.21, and python-configuration 0.12, which they keep their settings in.
@@ -18,43 +18,30 @@ from collections.abc import Mapping
 
 from ..cores import Core
 from ..host import distributions
-from ..postgres.url import Target, parse_url
+from ..host.environment import version_tuple
+from ..postgres.url import parse_url
 from ..problem import Refused
-
-__all__ = ["Target", "Unsure", "database_url", "direct_url", "parse_url"]
+from . import ini
 
 Settings = dict[str, str]
 
 # Before this, values were not interpolated, and a file was read again each time it was named.
-_FIRST_OF_ITS_KIND = (0, 18, 1)
+_FIRST_RELEASE = (0, 18, 1)
 
 # Options of an engine that change nothing about its URL and cannot fail with these values.
-_TRUTH = re.compile(r"true|yes|on|1|false|no|off|0", re.IGNORECASE)
-_NUMBER = re.compile(r"[0-9]+", re.ASCII)
-_ANYTHING = re.compile(r".*", re.DOTALL)
-_HARMLESS = {
-    "url": _ANYTHING,
-    "pool_pre_ping": _ANYTHING,
-    "record_changes": _ANYTHING,
-    "log_pool_status": _ANYTHING,
-    "echo": _TRUTH,
-    "echo_pool": _TRUTH,
-    "pool_size": _NUMBER,
-    "max_overflow": _NUMBER,
-    "pool_recycle": _NUMBER,
-    "pool_timeout": _NUMBER,
-    "poolclass": re.compile(r"sqlalchemy\.pool:(QueuePool|NullPool)"),
-}
-_RATTAIL_ONLY = ("record_changes", "log_pool_status")
-_SIZED = ("pool_size", "max_overflow", "pool_timeout")
+_HARMLESS = re.compile(
+    r"(url|pool_pre_ping)=.*"
+    r"|echo(_pool)?=(?i:true|yes|on|1|false|no|off|0)"
+    r"|(pool_size|max_overflow|pool_recycle|pool_timeout)=[0-9]+"
+    r"|poolclass=sqlalchemy\.pool:(QueuePool|NullPool)",
+    re.ASCII | re.DOTALL,
+)
+_HARMLESS_IN_RATTAIL = {"record_changes", "log_pool_status"}
+_NOT_FOR_NULL_POOL = {"pool_size", "max_overflow", "pool_timeout"}
 
 
 class Unsure(Exception):
-    """Raised where only the app's own ``make_config`` can tell, and ``reason`` says why."""
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(reason)
+    """Raised where only the app's own ``make_config`` knows, with the reason."""
 
 
 def database_url(config_file: str, core: Core, environ: Mapping[str, str]) -> str:
@@ -67,16 +54,18 @@ def database_url(config_file: str, core: Core, environ: Mapping[str, str]) -> st
     :raises Refused: where the app would have no database, or fail on its files.
     :raises Unsure: where a setting is in use whose meaning is not reproduced here.
     """
-    _refuse_to_guess_at_old_releases()
+    release = distributions.version("WuttJamaican")
+    if release is None or version_tuple(release) < _FIRST_RELEASE:
+        raise Unsure(f"WuttJamaican {release} reads config files in another way, or is not installed")
     prefix = core.config_prefix
     layers = _layers(config_file, prefix, environ)
     keys = _listed(_get(layers, f"{prefix}.db.keys") or "default", config_file)
     settings = _below(layers, f"{prefix}.db")
-    urls = {key: _engine_url(settings, key, core) for key in (key.strip() for key in keys)}
+    urls = {key.strip(): _engine_url(settings, key.strip(), core) for key in keys}
     url = urls.get("default")
     if not url:
-        url = "default.url = postgresql://user:password@host/database"
-        missing = url if "default" in urls else "default to the list keys"
+        example = "default.url = postgresql://user:password@host/database"
+        missing = example if "default" in urls else "default to the list keys"
         raise Refused(
             "database_unconfigured",
             f"{config_file} and the files it includes configure no database for {core.name}.",
@@ -89,7 +78,7 @@ def direct_url(config_file: str, core: Core, environ: Mapping[str, str], option:
     """The URL for migrations that the host's config has at ``option``, password included.
 
     It is looked for where the app's own settings are: in the config file and in those that it
-    requires or includes. It says nothing to the app.
+    requires or includes. The app itself does not use it.
 
     :param option: ``section:option``, e.g. ``rattail.db:migration.url``.
     :param environ: as for :func:`database_url`.
@@ -98,13 +87,13 @@ def direct_url(config_file: str, core: Core, environ: Mapping[str, str], option:
     """
     section, _, name = (part.strip() for part in option.partition(":"))
     if not section or not name or "//" in option or "@" in option:
-        # It may be a URL that somebody put there, password and all, and so is not shown.
+        # It may be a URL with a password, and so is not shown.
         raise Refused(
             "database_option_invalid",
             "rattail_schema_ext_database_option does not name an option of a config file.",
             "Write it as section:option, e.g. rattail.db:migration.url; the URL itself stays in the host's config.",
         )
-    # The parser of the config files has the names of options in lower case.
+    # configparser has the names of options in lower case.
     url = _get(_layers(config_file, core.config_prefix, environ), f"{section}.{name.lower()}")
     if not url:
         raise Refused(
@@ -124,23 +113,15 @@ def direct_url(config_file: str, core: Core, environ: Mapping[str, str], option:
 
 def _layers(config_file: str, prefix: str, environ: Mapping[str, str]) -> list[Settings]:
     """The settings of every file that the app reads, those of earlier ones first."""
-    more = environ.get(f"{prefix.upper()}_CONFIG_PLUS_FILES")
+    variable = f"{prefix.upper()}_CONFIG_PLUS_FILES"
     files: dict[str, Settings] = {}
-    for path in [config_file, *([] if more is None else more.split(os.pathsep))]:
+    for path in [config_file, *(environ[variable].split(os.pathsep) if variable in environ else [])]:
         _load(path, prefix, files, required_by="")
     return list(files.values())
 
 
-def _refuse_to_guess_at_old_releases() -> None:
-    release = distributions.version("WuttJamaican")
-    if release is None:
-        raise Unsure("WuttJamaican is not installed here")
-    if tuple(int(part) for part in re.findall(r"\d+", release)[:3]) < _FIRST_OF_ITS_KIND:
-        raise Unsure(f"WuttJamaican {release} reads config files in another way")
-
-
 def _load(path: str, prefix: str, files: dict[str, Settings], required_by: str | None) -> None:
-    """Read a file and then those it requires and includes; the first to have a value wins."""
+    """Read a file and then those that it requires and includes: of two values, the first counts."""
     path = os.path.abspath(path)
     if path in files:
         return
@@ -154,28 +135,24 @@ def _load(path: str, prefix: str, files: dict[str, Settings], required_by: str |
             "Create it, make it readable, or take it out of the list.",
         )
     files[path] = settings
-    for each in _listed(settings.get(f"{prefix}.config.require", ""), path):
-        _load(each, prefix, files, required_by=path)
-    for each in _listed(settings.get(f"{prefix}.config.include", ""), path):
-        _load(each, prefix, files, required_by=None)
+    for option, required_by in (("require", path), ("include", None)):
+        for each in _listed(settings.get(f"{prefix}.config.{option}", ""), path):
+            _load(each, prefix, files, required_by)
 
 
 def _read(path: str) -> Settings | None:
     """The settings of one file, by ``section.option``; None where it cannot be read.
 
-    The values are interpolated, written out and read in again, because that is what happens to them
-    in ``WuttaConfig._load_ini_configs``, and a text can change on the way.
+    As in ``WuttaConfig._load_ini_configs``, the values are interpolated, written out and read in again,
+    which can change them.
     """
     parser = configparser.ConfigParser(defaults={"here": os.path.dirname(path), "__file__": path})
     try:
         if not parser.read(path):
             return None
         written = configparser.RawConfigParser()
-        for section in parser.sections():
-            written.add_section(section)
-            for option in parser.options(section):
-                value = parser.get(section, option, raw=section.startswith("formatter_"))
-                written.set(section, option, value)
+        for name in parser.sections():
+            written[name] = dict(parser.items(name, raw=name.startswith("formatter_")))
         text = io.StringIO()
         written.write(text)
         again = configparser.RawConfigParser()
@@ -185,18 +162,13 @@ def _read(path: str) -> Settings | None:
     except configparser.InterpolationError as error:
         raise Refused(
             "config_interpolation",
-            f"{path}: the value of {error.option} in [{error.section}] has a % that leads nowhere.",
-            "Write %% for a percent sign, or define what it names.",
+            f"{path}: the value of {error.option} in [{error.section}] has a % that stands for no option.",
+            "Write %% for a percent sign, or add the option.",
         ) from None
     except UnicodeDecodeError:
-        raise Refused("config_encoding", f"{path} is not in the locale's encoding.", "Save it as UTF-8.") from None
+        raise ini.wrong_encoding(f"{path} is not in the locale's encoding.") from None
     except configparser.Error as error:
-        line = getattr(error, "lineno", None) or next((each[0] for each in getattr(error, "errors", [])), None)
-        raise Refused(
-            "config_syntax",
-            f"{path}" + (f", line {line}" if line else "") + " cannot be read as a config file.",
-            "Look there for a section or option that is there twice, or for a line without =.",
-        ) from None
+        raise ini.unreadable(error, path) from None
     return {f"{name}.{option}": value for name in again.sections() for option, value in again.items(name)}
 
 
@@ -209,13 +181,13 @@ def _listed(text: str, path: str) -> list[str]:
         words = list(lexer)
     except ValueError:
         raise Refused(
-            "config_syntax", f"{path}: a list of files or keys has a quote that is not closed.", "Close it."
+            "config_quote", f"{path}: a list of files or keys has a quote that is not closed.", "Close it."
         ) from None
-    return [word[1:-1] if (word[:1] == word[-1:] == '"') or (word[:1] == word[-1:] == "'") else word for word in words]
+    return [word[1:-1] if word[:1] == word[-1:] and word[:1] in ("'", '"') else word for word in words]
 
 
 def _get(layers: list[Settings], key: str) -> str | None:
-    """``WuttaConfig.get``: a value is overshadowed by settings below it, file by file."""
+    """``WuttaConfig.get``: in each file, settings below a key hide the value of the key itself."""
     for settings in layers:
         if any(name.startswith(f"{key}.") for name in settings):
             return None
@@ -236,35 +208,32 @@ def _below(layers: list[Settings], key: str) -> Settings:
 
 
 def _engine_url(settings: Settings, key: str, core: Core) -> str | None:
-    """``get_engines``: the URL of one engine, once it is sure that the app can make the engine."""
+    """``get_engines``: the URL of one engine that the app is sure to be able to make; None where it has none."""
     prefixes = [f"{key}.", "sqlalchemy."] if key == "default" else [f"{key}."]
     for prefix in prefixes:
         options = {name[len(prefix) :]: value for name, value in settings.items() if name.startswith(prefix)}
         if "url" in options:
-            _refuse_to_guess_at_options(options, f"{core.config_prefix}.db.{prefix}", core)
-            if key != "default":
-                _check_other(options["url"], key)
+            _check_engine(options, key, f"{core.config_prefix}.db.{prefix}", core)
             return options["url"]
         if "poolclass" in options:
-            # It is imported before the URL is missed.
+            # The app imports it before it looks for the URL.
             raise Unsure(f"{core.config_prefix}.db.{prefix}poolclass has no URL beside it")
     return None
 
 
-def _refuse_to_guess_at_options(options: Settings, prefix: str, core: Core) -> None:
-    for name, value in options.items():
-        allowed = _HARMLESS.get(name)
-        if allowed is None or not allowed.fullmatch(value) or (name in _RATTAIL_ONLY and core.name != "rattail"):
-            raise Unsure(f"what {prefix}{name} does to the engine is not reproduced")
-    if options.get("poolclass", "").endswith("NullPool") and any(name in options for name in _SIZED):
-        raise Unsure(f"{prefix}poolclass has no use for its other options")
-    if "plugin" in options["url"]:
-        raise Unsure(f"{prefix}url may have a plugin of SQLAlchemy in its query")
-
-
-def _check_other(url: str, key: str) -> None:
+def _check_engine(options: Settings, key: str, prefix: str, core: Core) -> None:
     """The app makes all its engines at once, and fails where one of them cannot be made."""
-    try:
-        parse_url(url)
-    except Refused:
-        raise Unsure(f"the URL of the database {key} is not one that is read here") from None
+    harmless = {name for name, value in options.items() if _HARMLESS.fullmatch(f"{name}={value}")}
+    if core.name == "rattail":
+        harmless |= _HARMLESS_IN_RATTAIL
+    if options.get("poolclass", "").endswith("NullPool"):
+        harmless -= _NOT_FOR_NULL_POOL
+    if "plugin" in options["url"]:
+        harmless.remove("url")
+    if not harmless.issuperset(options):
+        raise Unsure(f"what {prefix}{min(options.keys() - harmless)} does to the engine is not reproduced")
+    if key != "default":
+        try:
+            parse_url(options["url"])
+        except Refused:
+            raise Unsure(f"{prefix}url is not one that is read here") from None

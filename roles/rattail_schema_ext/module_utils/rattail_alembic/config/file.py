@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import grp
 import os
-import pwd
 from pathlib import Path
 
+from ..host.environment import user_name
 from ..problem import Refused
 
 
@@ -22,7 +22,7 @@ def read(path: str) -> bytes:
     except PermissionError:
         raise Refused(
             "config_forbidden",
-            f"The config file {path} cannot be read by {_user(os.geteuid())}.",
+            f"The config file {path} cannot be read by {user_name(os.geteuid())}.",
             f"Let that user read it: chown or chgrp {path}.",
         ) from None
     except OSError as error:
@@ -36,7 +36,7 @@ def read(path: str) -> bytes:
 
 def owner(path: str) -> str:
     """The name of the user who owns the file, links followed."""
-    return _user(os.stat(path).st_uid)
+    return user_name(os.stat(path).st_uid)
 
 
 def refuse_irreplaceable(path: str) -> None:
@@ -49,15 +49,15 @@ def refuse_irreplaceable(path: str) -> None:
     directory = os.path.dirname(os.path.realpath(path))
     if not os.access(directory, os.W_OK):
         raise Refused(
-            "config_forbidden",
-            f"{path} has to change, but {_user(os.geteuid())} may not write to {directory}.",
+            "config_not_writable",
+            f"{path} has to change, but {user_name(os.geteuid())} may not write to {directory}.",
             "Give the directory to that user, "
             "or set rattail_schema_ext_config_enabled: false and manage the section yourself.",
         )
 
 
 def refuse_lost_owner(path: str, owner: int, group: int, user: int, groups: set[int]) -> None:
-    """Only root may give a file to somebody else, and anybody only to a group of their own.
+    """Only root may give a file to another user, and other users only to a group of their own.
 
     :raises Refused: where the file, replaced by ``user``, would not keep its owner and group (numbers, as all here).
     """
@@ -65,20 +65,13 @@ def refuse_lost_owner(path: str, owner: int, group: int, user: int, groups: set[
         return
     raise Refused(
         "config_owner",
-        f"The config file {path} belongs to {_user(owner)} and group {_group(group)},"
-        f" and would not any more once {_user(user)} has replaced it.",
-        f"Give it to the user that runs this: chown {_user(user)}:{_group(min(groups))} {path}.",
+        f"The config file {path} belongs to {user_name(owner)} and group {_group_name(group)},"
+        f" and {user_name(user)} cannot replace it without changing that.",
+        f"Give it to the user that runs this: chown {user_name(user)}:{_group_name(min(groups))} {path}.",
     )
 
 
-def _user(number: int) -> str:
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:
-        return str(number)
-
-
-def _group(number: int) -> str:
+def _group_name(number: int) -> str:
     try:
         return grp.getgrgid(number).gr_name
     except KeyError:

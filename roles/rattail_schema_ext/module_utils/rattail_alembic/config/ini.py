@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """A config file line by line, as Python's configparser takes it, with nothing lost.
 
-The values come from configparser itself; what is added here is where each of them stands.
+The values come from configparser itself. What is added here is where each of them stands.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import configparser
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from ..problem import Refused
@@ -40,12 +40,10 @@ class Line(NamedTuple):
         return self.text[: len(self.text) - len(self.text.lstrip())]
 
     @property
-    def prefix(self) -> str:
-        """Of an option's line, all that stands before the value, or is to stand there."""
+    def value_start(self) -> int | None:
+        """Where the value begins in the line of an option; None where it has none."""
         match = _OPTION.match(self.text.strip())
-        if match is None or not match["value"]:
-            return self.text.rstrip() + " "
-        return self.text[: len(self.indent) + match.start("value")]
+        return len(self.indent) + match.start("value") if match and match["value"] else None
 
 
 def decode(data: bytes, name: str) -> str:
@@ -63,11 +61,12 @@ def decode(data: bytes, name: str) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = len(list(_LINE.finditer(data[: error.start].decode("utf-8") + ".")))
-        raise Refused(
-            "config_encoding",
-            f"{name}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8.",
-            "Save the file as UTF-8.",
-        ) from None
+        raise wrong_encoding(f"{name}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8.") from None
+
+
+def wrong_encoding(cause: str) -> Refused:
+    """A file is not in the encoding that it is read in."""
+    return Refused("config_encoding", cause, "Save the file as UTF-8.")
 
 
 def parse(text: str, name: str) -> configparser.RawConfigParser:
@@ -78,31 +77,27 @@ def parse(text: str, name: str) -> configparser.RawConfigParser:
     parser = configparser.RawConfigParser()
     try:
         parser.read_string(_LINE.sub(lambda match: (match[1] or match[3] or "") + "\n", text))
-    except configparser.DuplicateSectionError as error:
-        raise Refused(
-            "config_duplicate",
-            f"{name}, line {error.lineno}: the section [{error.section}] is there a second time.",
-            "Make the two one.",
-        ) from None
-    except configparser.DuplicateOptionError as error:
-        raise Refused(
-            "config_duplicate",
-            f"{name}, line {error.lineno}: {error.option} is there a second time in [{error.section}].",
-            "Leave one of the two.",
-        ) from None
-    except configparser.MissingSectionHeaderError as error:
-        raise Refused(
-            "config_syntax",
-            f"{name}, line {error.lineno}: there is text before the first [section].",
-            "Put it below a section's header, or make it a comment with # at its start.",
-        ) from None
-    except configparser.ParsingError as error:
-        raise Refused(
-            "config_syntax",
-            f"{name}, line {error.errors[0][0]}: this is neither a section, nor an option, nor a comment.",
-            "Write it as `name = value`, or indent it if it continues the value above.",
-        ) from None
+    except configparser.Error as error:
+        raise unreadable(error, name) from None
     return parser
+
+
+def unreadable(error: configparser.Error, name: str) -> Refused:
+    """What configparser does not accept in the file ``name``."""
+    if isinstance(error, (configparser.DuplicateSectionError, configparser.DuplicateOptionError)):
+        option = getattr(error, "option", "")
+        what = "is there a second time"
+        what = f"{option} {what} in [{error.section}]" if option else f"the section [{error.section}] {what}"
+        return Refused(
+            "config_duplicate", f"{name}, line {error.lineno}: {what}.", "Remove one of the two, or merge them."
+        )
+    line = getattr(error, "lineno", None) or next((number for number, _ in getattr(error, "errors", ())), 1)
+    cause = "this is neither a section, nor an option, nor a comment"
+    remedy = "Write it as `name = value`, or indent it if it continues the value above."
+    if isinstance(error, configparser.MissingSectionHeaderError):
+        cause = "there is text before the first [section]"
+        remedy = "Move it below the header of a section, or make it a comment with # at its start."
+    return Refused("config_syntax", f"{name}, line {line}: {cause}.", remedy)
 
 
 def scan(text: str) -> list[Line]:
@@ -111,9 +106,9 @@ def scan(text: str) -> list[Line]:
     section = option = ""
     depth = 0
     for match in _LINE.finditer(text):
-        words, end = match[1] or match[3] or "", match[2] or ""
-        bare = words.strip()
-        indent = len(words) - len(words.lstrip())
+        content, end = match[1] or match[3] or "", match[2] or ""
+        bare = content.strip()
+        indent = len(content) - len(content.lstrip())
         if not bare:
             kind = "blank"
         elif bare.startswith(("#", ";")):
@@ -128,49 +123,44 @@ def scan(text: str) -> list[Line]:
             else:
                 found = _OPTION.match(bare)
                 kind, option = "option", found["option"].rstrip().lower() if found else ""
-        lines.append(Line(words, end, kind, section, option))
+        lines.append(Line(content, end, kind, section, option))
     return lines
 
 
 def body(lines: Iterable[Line], section: str) -> list[int]:
     """Where a section stands: the indexes of its lines from the header to its last value.
 
-    Blank lines and comments after that are left to whatever comes next.
+    Blank lines and comments after that belong to whatever comes next.
     """
     inside = [(index, line) for index, line in enumerate(lines) if line.section == section]
     last = max((index for index, line in inside if line.kind not in ("comment", "blank")), default=-1)
     return [index for index, _ in inside if index <= last]
 
 
-def merge(
-    text: str, section: str, options: Mapping[str, str], same: Callable[[str, str, str], bool], whole: str
-) -> str:
+def merge(text: str, section: str, options: Mapping[str, str], whole: str) -> str:
     """``text`` with ``options`` (raw values by lower-cased name) in ``section``, and all else as it was.
 
-    An option stays byte for byte where ``same(name, its value, the wanted value)``. ``whole`` is the
-    section's text, appended where there is no such section. What is written ends its lines as the
-    section does, or else the file.
+    ``whole`` is the section's text, appended where there is no such section. New lines end as those
+    of the section do, or else as those of the file.
     """
     lines = scan(text)
     inside = body(lines, section)
     end = _line_end(lines[index] for index in inside) or _line_end(lines) or "\n"
     if not inside:
-        return _append(lines, whole, end)
-    values = parse(text, "")
+        between = (end if lines and not lines[-1].end else "") + (end if lines and lines[-1].kind != "blank" else "")
+        return text + between + "".join(line.text + end for line in scan(whole.rstrip()))
     pieces = [line.text + line.end for line in lines]
     missing = dict(options)
     for index in inside:
         line = lines[index]
         if line.kind != "option" or line.option not in options:
             continue
-        now, value = values.get(section, line.option), missing.pop(line.option)
-        if same(line.option, now, value):
-            continue
-        if now.startswith("\n") and "\n" in value:
+        value, start = missing.pop(line.option), line.value_start
+        if start is None and "\n" in value:
             value = "\n" + value
         more = [later for later in inside if later > index and lines[later].option == line.option]
-        deeper = next((lines[later].indent for later in more if lines[later].kind == "value"), line.indent + _DEEPER)
-        pieces[index] = _option(line.prefix, value, deeper, end) + line.end
+        prefix = line.text.rstrip() + " " if start is None else line.text[:start]
+        pieces[index] = _option(prefix, value, line.indent + _DEEPER, end) + line.end
         for later in more:
             if lines[later].kind != "comment":
                 pieces[later] = ""
@@ -188,15 +178,6 @@ def _line_end(lines: Iterable[Line]) -> str:
     return max(ends, key=lambda end: (ends[end], end == "\n"), default="")
 
 
-def _append(lines: list[Line], whole: str, end: str) -> str:
-    before = "".join(line.text + line.end for line in lines)
-    if lines and not lines[-1].end:
-        before += end
-    if lines and lines[-1].kind != "blank":
-        before += end
-    return before + "".join(line.text + end for line in scan(whole.rstrip()))
-
-
 def _option(prefix: str, value: str, deeper: str, end: str) -> str:
     first, *more = value.split("\n")
     return (prefix + first).rstrip() + "".join(end + deeper + line for line in more if line)
@@ -208,8 +189,8 @@ def _indent_of_more(lines: list[Line], inside: list[int]) -> str:
     No deeper than the option above, or it would continue that one's value; no less than the header
     below, or that would continue ours.
     """
-    if lines[inside[-1]].option:
-        option = lines[inside[-1]].option
-        return next(lines[index].indent for index in inside if lines[index].option == option)
+    last = lines[inside[-1]]
+    if last.option:
+        return next(lines[index].indent for index in inside if lines[index].option == last.option)
     following = (line for line in lines[inside[-1] + 1 :] if line.kind == "header")
-    return next(following, lines[inside[-1]]).indent
+    return next(following, last).indent

@@ -11,10 +11,10 @@ import os
 import shutil
 import subprocess
 import tempfile
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import TracebackType
 
-from ..problem import Refused, mask
+from ..problem import Refused
 from . import git
 from .git import Checkout, Repository, Wanted
 
@@ -50,44 +50,35 @@ class Commits:
 
         :raises Refused: where the repository cannot be read, or has no such commit.
         """
-        if not self._has(target.commit):
-            try:
-                self._fetch(target)
-            except subprocess.CalledProcessError as error:
-                raise Refused(
-                    "source_unreachable",
-                    f"The repository {mask(self._repository.url)} cannot be fetched from: {git.words(error)}.",
-                    "Check the network and the user's right to read it.",
-                ) from None
-        try:
-            full = git.run("rev-parse", "--verify", "--quiet", f"{target.commit}^{{commit}}", directory=self._directory)
-        except subprocess.CalledProcessError:
-            raise git.unknown_version(self._repository) from None
-        return Wanted(full.decode().strip(), target.branch, target.ref)
+        commit = self._in_full(target.commit)
+        if not commit:
+            self._fetch(target)
+            commit = self._in_full(target.commit)
+        if not commit:
+            raise git.unknown_version(self._repository)
+        return target._replace(commit=commit)
 
-    def _has(self, commit: str) -> bool:
+    def _in_full(self, commit: str) -> str:
+        """The full name of a commit; empty where it cannot be read here."""
         try:
-            git.run("cat-file", "-e", f"{commit}^{{commit}}", directory=self._directory)
+            found = git.run("rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}", directory=self._directory)
         except subprocess.CalledProcessError:
-            return False
-        return True
+            return ""
+        return found.decode().strip()
 
     def _fetch(self, target: Wanted) -> None:
         refs = [target.ref] if target.ref else ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]
-        # With nothing to borrow, and only files wanted, history would be fetched for nothing.
+        # Without a checkout to borrow from, and with only files wanted, the history is not needed.
         shallow = ["--depth=1"] if target.ref and not self._checkout.commit else []
         git.run(
             "fetch", "--quiet", "--no-tags", *shallow, "--", self._repository.url, *refs,
-            directory=self._directory, ssh_command=self._repository.ssh_command(),
+            directory=self._directory, repository=self._repository,
         )  # fmt: skip
 
     def files(self, commit: str, below: str = "") -> list[str]:
         """The names of all files of ``commit`` below the directory ``below``, in git's order."""
-        listing = git.run(
-            "ls-tree", "-r", "-z", "--name-only", commit, *(["--", below] if below else []),
-            directory=self._directory,
-        )  # fmt: skip
-        return [name for name in listing.decode(errors="surrogateescape").split("\0") if name]
+        only = ["--", below] if below else []
+        return git.names("ls-tree", "-r", "-z", "--name-only", commit, *only, directory=self._directory)
 
     def read(self, commit: str, names: list[str]) -> dict[str, bytes]:
         """The contents of the files ``names`` at ``commit``."""
@@ -95,39 +86,32 @@ class Commits:
         answer = git.run("cat-file", "--batch", directory=self._directory, stdin=asked)
         contents, position = {}, 0
         for name in names:
-            end = answer.index(b"\n", position)
-            size = int(answer[position:end].split()[-1])
-            contents[name] = answer[end + 1 : end + 1 + size]
-            position = end + 1 + size + 1
+            start = answer.index(b"\n", position) + 1
+            end = start + int(answer[position:start].split()[-1])
+            contents[name] = answer[start:end]
+            position = end + 1
         return contents
 
     def changes(self, before: str, after: str, names: tuple[str, ...]) -> list[str]:
         """Which of the files ``names`` differ between two commits."""
-        listing = git.run("diff", "--name-only", "-z", before, after, "--", *names, directory=self._directory).decode(
-            errors="surrogateescape"
-        )
-        return [name for name in listing.split("\0") if name]
+        return git.names("diff", "--name-only", "-z", before, after, "--", *names, directory=self._directory)
 
     def moved_tags(self) -> list[str]:
-        """The tags of the checkout that are elsewhere in the repository now: git fetches those by force only.
+        """The tags of the checkout that name another commit in the repository now: git fetches those by force only.
 
         :raises Refused: where the repository does not answer.
         """
         here = self._checkout
         if not here.commit:
             return []
-        ours = git.run("for-each-ref", "--format=%(objectname)%09%(refname)", "refs/tags", directory=here.directory)
-        tags, _ = git.parse_refs(ours.decode(errors="replace"))
+        tags = git.parse_refs(
+            git.run("for-each-ref", "--format=%(objectname)%09%(refname)", "refs/tags", directory=here.directory)
+        )
         if not tags:
             return []
-        try:
-            theirs = git.run(
-                "ls-remote", "--tags", "--refs", "--", self._repository.url,
-                ssh_command=self._repository.ssh_command(),
-            )  # fmt: skip
-        except subprocess.CalledProcessError as error:
-            raise git.unreachable(self._repository, error) from None
-        now, _ = git.parse_refs(theirs.decode(errors="replace"))
+        now = git.parse_refs(
+            git.run("ls-remote", "--tags", "--refs", "--", self._repository.url, repository=self._repository)
+        )
         return sorted(name[len("refs/tags/") :] for name, commit in tags.items() if now.get(name, commit) != commit)
 
     def refuse_unpushed(self, target: Wanted) -> None:
@@ -139,16 +123,13 @@ class Commits:
         here = self._checkout
         if not here.commit:
             return
-        listing = git.run(
-            "for-each-ref", "--format=%(objectname)", f"refs/heads/{target.branch}", directory=here.directory
-        )
+        branch = f"refs/heads/{target.branch}"
+        listing = git.run("for-each-ref", "--format=%(objectname)", branch, directory=here.directory)
         for commit in dict.fromkeys([here.commit, *(listing.decode().split() if target.branch else [])]):
-            only_here = git.run(
-                "rev-list", "--max-count=1", commit, "--not", "--remotes", "--tags", directory=here.directory
-            ).strip()
-            if not only_here:
-                continue
-            if git.run("rev-list", "--max-count=1", commit, f"^{target.commit}", directory=self._directory).strip():
+            newest = ("rev-list", "--max-count=1", commit)
+            if git.run(*newest, "--not", "--remotes", "--tags", directory=here.directory) and git.run(
+                *newest, f"^{target.commit}", directory=self._directory
+            ):
                 raise Refused(
                     "source_unpushed",
                     f"The checkout {here.directory} has commits that its repository does not ({commit[:12]}).",
@@ -156,21 +137,21 @@ class Commits:
                 )
 
     def refuse_overwriting(self, target: Wanted) -> None:
-        """A checkout by ansible.builtin.git overwrites files that git does not know, ignored ones too.
+        """A checkout by ansible.builtin.git overwrites untracked files, ignored ones too.
 
-        :raises Refused: where the commit wanted has a file in whose place there is another one.
+        :raises Refused: where an untracked file is in the place of a file of the commit wanted.
         """
         here = self._checkout
         if not here.commit:
             return
         known = git.tracked(here.directory, ".")
         for name in self.files(target.commit):
-            taken = "" if name in known else _taken(here.directory, name, known)
-            if taken and not (taken == name and self._is_the_same(target.commit, name)):
+            untracked = "" if name in known else _untracked_at(here.directory, name, known)
+            if untracked and not (untracked == name and self._is_the_same(target.commit, name)):
                 raise Refused(
                     "source_in_the_way",
-                    f"The checkout {here.directory} has a file that git does not know, {taken}, "
-                    "where the version wanted brings one of its own.",
+                    f"The checkout {here.directory} has an untracked file, {untracked}, "
+                    "in the place of a file of the version wanted.",
                     "Move it away, then run again.",
                 )
 
@@ -179,11 +160,9 @@ class Commits:
         return not path.is_symlink() and path.read_bytes() == self.read(commit, [name])[name]
 
 
-def _taken(directory: str, name: str, known: frozenset[str]) -> str:
-    """What git does not know in the place of ``name`` or of a directory above it; empty where it is free."""
-    parts = name.split("/")
-    for length in range(1, len(parts) + 1):
-        part = "/".join(parts[:length])
+def _untracked_at(directory: str, name: str, known: frozenset[str]) -> str:
+    """The untracked file in the place of ``name`` or of a directory above it; empty where there is none."""
+    for part in (*map(str, reversed(PurePath(name).parents)), name):
         path = os.path.join(directory, part)
         if os.path.lexists(path) and not os.path.isdir(path) and part not in known:
             return part

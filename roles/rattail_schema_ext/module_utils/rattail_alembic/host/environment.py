@@ -15,6 +15,7 @@ import pwd
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
@@ -43,7 +44,7 @@ def refuse_wrong_user(user: str) -> None:
             "Create it, or name the owner of the environment: rattail_schema_ext_user: NAME.",
         ) from None
     if os.geteuid() != wanted:
-        running = _name_of(os.geteuid())
+        running = user_name(os.geteuid())
         raise Refused(
             "become_missing",
             f"The role runs as {running!r} and cannot act as {user!r}, who owns the environment.",
@@ -51,7 +52,8 @@ def refuse_wrong_user(user: str) -> None:
         )
 
 
-def _name_of(uid: int) -> str:
+def user_name(uid: int) -> str:
+    """The name of a user; the number, where there is none."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -60,57 +62,51 @@ def _name_of(uid: int) -> str:
 
 def is_running_in(env_dir: str) -> bool:
     """Whether this very interpreter is the environment's."""
-    return os.path.realpath(sys.prefix) == os.path.realpath(env_dir)
+    return _same(sys.prefix, env_dir)
 
 
 def explain_from_outside(env_dir: str, user: str) -> Refused:
-    """Why the environment's Python could not be started, as seen from another Python on the host."""
+    """Why the environment's Python could not be started, found out with another Python on the host."""
     try:
         refuse_wrong_user(user)
     except Refused as refused:
         if refused.problem.code == "user_unknown" or os.geteuid() != 0:
             return refused
-    python = Path(env_dir) / "bin" / "python"
-    try:
-        there = python.exists()
-    except PermissionError:
-        there = False
-    if not there:
+    python = os.path.join(env_dir, "bin", "python")
+    if not os.path.exists(python):
         return Refused(
             "environment_missing",
             f"There is no Python environment at {env_dir} ({python} does not exist).",
             "Create it (python3 -m venv) and install the app's base into it, or correct rattail_schema_ext_env_dir.",
         )
-    words = _why_not(str(python), user)
-    if words is None:
+    error = _start_error(python, user)
+    if error is None:
         return Refused(
             "look_failed",
-            f"{python} works, yet looking at the host with it as {user!r} failed.",
+            f"{python} works, but the look at the host as {user!r} failed.",
             "Run again with -vvv to see why; to become another unprivileged user, "
             "Ansible needs pipelining or the package acl on the host.",
         )
     return Refused(
         "environment_broken",
-        f"{python} cannot be run as {user!r}: {words}.",
+        f"{python} cannot be run as {user!r}: {error}.",
         f"Run it by hand as {user} to see why; a directory above it may be closed to that user.",
     )
 
 
-def _why_not(python: str, user: str) -> str | None:
-    """What keeps ``user`` from running ``python``; None where nothing does."""
+def _start_error(python: str, user: str) -> str | None:
+    """Why ``user`` cannot run ``python``; None where it runs."""
     identity: dict[str, Any] = {}
     if os.geteuid() == 0:
         account = pwd.getpwnam(user)
         groups = os.getgrouplist(user, account.pw_gid)
         identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": groups}
     try:
-        trial = subprocess.run([python, "-c", "import sys"], cwd="/", capture_output=True, check=False, **identity)
+        done = subprocess.run([python, "-c", "import sys"], cwd="/", capture_output=True, check=False, **identity)
     except OSError as error:
         return error.strerror or str(error)
-    if trial.returncode == 0:
-        return None
-    words = trial.stderr.decode(errors="replace").strip().splitlines()
-    return words[-1].rstrip(".") if words else f"it ends with {trial.returncode}"
+    lines = done.stderr.decode(errors="replace").strip().splitlines() or [f"it ends with {done.returncode}"]
+    return lines[-1].rstrip(".") if done.returncode else None
 
 
 def version_of(distribution: str) -> str:
@@ -140,33 +136,24 @@ def _missing(package: str) -> Refused:
 
 
 def version_tuple(version: str) -> tuple[int, ...]:
-    """``"1.16.4"`` as ``(1, 16, 4)``; what follows the first part that is no number is left out."""
-    numbers: list[int] = []
-    for part in version.split("."):
-        if not part.isdigit():
-            break
-        numbers.append(int(part))
-    return tuple(numbers)
+    """``"1.16.4"`` as ``(1, 16, 4)``, up to the first part that is no number."""
+    return tuple(int(part) for part in takewhile(str.isdigit, version.split(".")))
 
 
 def package_directory(package: str) -> str | None:
     """The directory that ``import package`` would use, or None. ``package`` may be dotted.
 
-    Only the top-level package is looked up, so nothing is imported; packages below it are
-    taken to lie in directories of their names.
+    Only the top-level package is looked up, so nothing is imported. Packages below it are expected in
+    directories of their names.
     """
     top, _, rest = package.partition(".")
     try:
         spec = importlib.util.find_spec(top)
     except (ImportError, ValueError):
         return None
-    if spec is None or not spec.submodule_search_locations:
-        return None
-    for location in spec.submodule_search_locations:
-        directory = os.path.join(location, *rest.split(".")) if rest else location
-        if os.path.isdir(directory):
-            return directory
-    return None
+    places = (spec and spec.submodule_search_locations) or ()
+    directories = (os.path.join(place, *rest.split(".")) if rest else place for place in places)
+    return next(filter(os.path.isdir, directories), None)
 
 
 def is_below(path: str, directory: str) -> bool:
@@ -176,11 +163,11 @@ def is_below(path: str, directory: str) -> bool:
 
 
 def install_reason(app: str, source_dir: str) -> str:
-    """Why the editable install of ``source_dir`` has to be made (again); empty where it is as it should be.
+    """Why ``source_dir`` has to be installed as editable (again); empty where it need not be.
 
-    Three things make it stale: the app is imported from elsewhere, the packaging files changed after
-    the install (their inode change time is newer than pip's record: a content hash would need a state
-    file, and modification times are kept by rsync), or a declared dependency is unmet.
+    Three reasons: the app is imported from elsewhere, a packaging file changed after the install, or a
+    declared dependency is not met. A file has changed if its inode change time is newer than pip's record:
+    a content hash would need a state file, and rsync keeps modification times.
     """
     found = package_directory(app)
     if found is None:
@@ -196,20 +183,23 @@ def install_reason(app: str, source_dir: str) -> str:
         if os.path.exists(path) and os.stat(path).st_ctime > installed:
             return f"{name} changed since the install"
     dist_info = os.path.dirname(record)
-    unmet = "" if distributions.surely_met(dist_info) else _first_unmet(dist_info)
-    return f"the dependency {unmet} is not met" if unmet else ""
+    if distributions.surely_met(dist_info):
+        return ""
+    from importlib.metadata import PathDistribution
+
+    return next((f"the dependency {unmet} is not met" for unmet in _unmet(PathDistribution(Path(dist_info)))), "")
 
 
 def _editable_record(source_dir: str) -> str | None:
-    """pip's note (PEP 610) of the editable install of ``source_dir``."""
+    """pip's record (PEP 610) of the editable install of ``source_dir``."""
     for directory in sys.path:
         for record in glob.glob(os.path.join(glob.escape(directory), "*.dist-info", "direct_url.json")):
             try:
-                note = json.loads(Path(record).read_text(encoding="utf-8"))
+                content = json.loads(Path(record).read_text(encoding="utf-8"))
             except (OSError, ValueError):
                 continue
-            url = urlparse(note.get("url", ""))
-            editable = note.get("dir_info", {}).get("editable", False)
+            url = urlparse(content.get("url", ""))
+            editable = content.get("dir_info", {}).get("editable", False)
             if editable and url.scheme == "file" and _same(unquote(url.path), source_dir):
                 return record
     return None
@@ -219,17 +209,11 @@ def _same(one: str, other: str) -> bool:
     return os.path.realpath(one) == os.path.realpath(other)
 
 
-def _first_unmet(dist_info: str) -> str:
-    from importlib.metadata import PathDistribution
-
-    return next(_unmet(PathDistribution(Path(dist_info))), "")
-
-
 def _unmet(distribution: Distribution, extra: str = "") -> Iterator[str]:
-    """Direct requirements that are not installed, or not in the version asked for.
+    """Direct requirements that are not installed, or not in a version that is required.
 
-    Extras of a requirement (``rattail[db]``) are followed one level: that is where an app's own
-    declaration ends. Without ``packaging`` or pip's copy of it nothing can be told, and nothing is said.
+    Extras of a requirement (``rattail[db]``) are followed one level. Without ``packaging`` or pip's copy
+    of it, none is found.
     """
     from importlib.metadata import PackageNotFoundError
     from importlib.metadata import distribution as installed
@@ -247,7 +231,7 @@ def _unmet(distribution: Distribution, extra: str = "") -> Iterator[str]:
         if marker and not marker.evaluate({"extra": extra}):
             continue
         if extra and (not marker or marker.evaluate({"extra": ""})):
-            continue  # required without the extra too, so not the extra's to answer for
+            continue  # required without the extra, too
         try:
             found = installed(requirement.name)
         except PackageNotFoundError:

@@ -1,9 +1,8 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The app's source, through git's command line.
+"""The app's source, through git's command line: which commit is wanted, which is checked out, what is uncommitted.
 
-Which commit is wanted, which is checked out, what is uncommitted; and one file committed. Nothing else
-here writes to the checkout: not a file, not a ref, not its index.
+Nothing here writes to the checkout: not a file, not a ref, not its index.
 """
 
 from __future__ import annotations
@@ -16,9 +15,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..problem import Refused, mask
+from .environment import user_name
 
-_FULL_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_SHORT_COMMIT = re.compile(r"[0-9a-f]{4,63}")
+_COMMIT = re.compile(r"[0-9a-f]{4,64}")
+# `git status --porcelain=v2`: how many fields come before the name, in an entry of each kind.
+_FIELDS_BEFORE_NAME = {"1": 8, "2": 9, "u": 10}
 
 
 class Repository(NamedTuple):
@@ -63,53 +64,61 @@ class Wanted(NamedTuple):
         return self.commit != checkout.commit or bool(self.branch and self.branch != checkout.branch)
 
 
-def run(*arguments: str, directory: str = "", ssh_command: str = "", stdin: bytes | None = None) -> bytes:
+def run(*arguments: str, directory: str = "", repository: Repository | None = None, stdin: bytes = b"") -> bytes:
     """Run git and return what it prints.
 
-    :raises subprocess.CalledProcessError: with git's own words in ``stderr``.
-    :raises Refused: where git is not installed.
+    :param repository: the one that git has to reach, if any.
+    :raises subprocess.CalledProcessError: with git's message in ``stderr``.
+    :raises Refused: where git is not installed, or fails to reach ``repository``.
     """
-    environment = dict(
-        os.environ,
-        LC_ALL="C",
-        GIT_TERMINAL_PROMPT="0",
+    environment = {
+        **os.environ,
+        "LC_ALL": "C",
+        "GIT_TERMINAL_PROMPT": "0",
         # `git status` would otherwise refresh the index: a look must not write.
-        GIT_OPTIONAL_LOCKS="0",
-    )
-    if ssh_command:
-        environment["GIT_SSH_COMMAND"] = ssh_command
+        "GIT_OPTIONAL_LOCKS": "0",
+    }
+    if repository:
+        environment["GIT_SSH_COMMAND"] = repository.ssh_command()
+    command = ["git", *(["-C", directory] if directory else []), *arguments]
     try:
-        return subprocess.run(
-            ["git", *(["-C", directory] if directory else []), *arguments],
-            input=stdin,
-            stdin=subprocess.DEVNULL if stdin is None else None,
-            capture_output=True,
-            check=True,
-            env=environment,
-        ).stdout
+        return subprocess.run(command, input=stdin, capture_output=True, check=True, env=environment).stdout
     except FileNotFoundError:
         raise Refused(
             "git_missing",
-            "There is no git on this host.",
+            "git is not installed on this host.",
             "Install git, or set rattail_schema_ext_source_enabled: false for a released package.",
+        ) from None
+    except subprocess.CalledProcessError as error:
+        if repository is None:
+            raise
+        raise Refused(
+            "source_unreachable",
+            f"The repository {mask(repository.url)} does not answer: {_message(error)}.",
+            "Check rattail_schema_ext_source_repo, the network, and for ssh rattail_schema_ext_source_key_file.",
         ) from None
 
 
-def words(error: subprocess.CalledProcessError) -> str:
-    """What git said, in one line."""
+def names(*arguments: str, directory: str) -> list[str]:
+    """The names of files that a git command with ``-z`` lists."""
+    listing = run(*arguments, directory=directory).decode(errors="surrogateescape")
+    return [name for name in listing.split("\0") if name]
+
+
+def _message(error: subprocess.CalledProcessError) -> str:
+    """git's error message in one line."""
     lines = [line.strip() for line in error.stderr.decode(errors="replace").splitlines() if line.strip()]
-    # Over this one it is ssh that knows why, and it has spoken before.
+    # Where git reports this one, ssh has printed the cause before it.
     lines = [line for line in lines if line != "fatal: Could not read from remote repository."] or lines
-    telling = [line for line in lines if line.startswith(("fatal:", "error:"))] or lines
-    if not telling:
-        return f"git ended with {error.returncode}"
-    return mask((telling[0].partition(":")[2].strip() or telling[0]).rstrip(".:"))
+    errors = [line for line in lines if line.startswith(("fatal:", "error:"))] or lines
+    line = errors[0] if errors else f"git ended with {error.returncode}"
+    return mask((line.partition(":")[2].strip() or line).rstrip(".:"))
 
 
 def look_at(directory: str) -> Checkout:
     """The checkout in ``directory``, which may not exist yet.
 
-    :raises Refused: where something else is in the way, or git will not touch it.
+    :raises Refused: where the directory holds something else, or git does not read it.
     """
     path = Path(directory)
     try:
@@ -129,54 +138,44 @@ def look_at(directory: str) -> Checkout:
             "Move it away, or point rattail_schema_ext_source_dir somewhere else.",
         )
     try:
-        status = run("status", "--porcelain=v2", "--branch", "-z", "--untracked-files=no", directory=directory).decode(
-            errors="surrogateescape"
+        return _parse_status(
+            directory, run("status", "--porcelain=v2", "--branch", "-z", "--untracked-files=no", directory=directory)
         )
     except subprocess.CalledProcessError as error:
-        said = words(error)
-        if "dubious ownership" in said:
+        message = _message(error)
+        if "dubious ownership" in message:
             raise Refused(
                 "source_owner",
                 f"The checkout {directory} belongs to another user, so git will not use it.",
-                f"Give it to the owner of the environment: chown -R {_user_name()} {directory}.",
+                f"Give it to the owner of the environment: chown -R {user_name(os.geteuid())} {directory}.",
             ) from None
         raise Refused(
             "source_broken",
-            f"git cannot read the checkout {directory}: {said}.",
-            "Mend it, or move it away and run again: it will be cloned anew.",
+            f"git cannot read the checkout {directory}: {message}.",
+            "Repair it, or move it away and run again: it will be cloned again.",
         ) from None
-    return _parse_status(directory, status)
 
 
-def _user_name() -> str:
-    import pwd
-
-    return pwd.getpwuid(os.geteuid()).pw_name
-
-
-def _parse_status(directory: str, status: str) -> Checkout:
+def _parse_status(directory: str, status: bytes) -> Checkout:
     commit = branch = ""
     modified = []
-    entries = iter(status.split("\0"))
+    entries = iter(status.decode(errors="surrogateescape").split("\0"))
     for entry in entries:
-        if entry.startswith("# branch.oid "):
-            commit = entry.split(" ", 2)[2].replace("(initial)", "")
+        kind = entry[:1]
+        if kind in _FIELDS_BEFORE_NAME:
+            modified.append(entry.split(" ", _FIELDS_BEFORE_NAME[kind])[-1])
+            if kind == "2":
+                next(entries)  # the name it had before
+        elif entry.startswith("# branch.oid "):
+            commit = entry.split(" ")[2].replace("(initial)", "")
         elif entry.startswith("# branch.head "):
-            branch = entry.split(" ", 2)[2].replace("(detached)", "")
-        elif entry.startswith("1 "):
-            modified.append(entry.split(" ", 8)[8])
-        elif entry.startswith("2 "):
-            modified.append(entry.split(" ", 9)[9])
-            next(entries)  # the name it had before
-        elif entry.startswith("u "):
-            modified.append(entry.split(" ", 10)[10])
+            branch = entry.split(" ")[2].replace("(detached)", "")
     return Checkout(directory, commit, branch, tuple(modified))
 
 
 def tracked(directory: str, relative: str) -> frozenset[str]:
-    """The names of the files below ``relative`` that git knows, relative to ``directory``."""
-    listing = run("ls-files", "-z", "--", relative, directory=directory)
-    return frozenset(name for name in listing.decode(errors="surrogateescape").split("\0") if name)
+    """The names of the files below ``relative`` that git tracks, relative to ``directory``."""
+    return frozenset(names("ls-files", "-z", "--", relative, directory=directory))
 
 
 def wanted(repository: Repository, checkout: Checkout) -> Wanted:
@@ -188,46 +187,25 @@ def wanted(repository: Repository, checkout: Checkout) -> Wanted:
     :raises Refused: where the repository does not answer, or has no such version.
     """
     version = repository.version
-    if _FULL_COMMIT.fullmatch(version) and version == checkout.commit:
+    if checkout.commit and version == checkout.commit:
         return Wanted(version)
-    names = ["HEAD"] if version == "HEAD" else [f"refs/heads/{version}", f"refs/tags/{version}"]
-    try:
-        listing = run(
-            "ls-remote", "--symref", "--", repository.url, *names, *[f"{name}^{{}}" for name in names[1:]],
-            ssh_command=repository.ssh_command(),
-        ).decode(errors="replace")  # fmt: skip
-    except subprocess.CalledProcessError as error:
-        raise unreachable(repository, error) from None
-    commits, symbolic = parse_refs(listing)
-    if version == "HEAD" and "HEAD" in commits:
-        return Wanted(commits["HEAD"], symbolic.get("HEAD", "").replace("refs/heads/", "", 1), "HEAD")
-    for name, branch in ((f"refs/heads/{version}", version), (f"refs/tags/{version}", "")):
+    head, tag = f"refs/heads/{version}", f"refs/tags/{version}"
+    patterns = ["HEAD"] if version == "HEAD" else [head, tag, f"{tag}^{{}}"]
+    listing = run("ls-remote", "--symref", "--", repository.url, *patterns, repository=repository)
+    default = re.search(rb"^ref: refs/heads/(.+)\tHEAD$", listing, re.MULTILINE)
+    commits = parse_refs(listing)
+    for name, branch in (("HEAD", default[1].decode() if default else ""), (head, version), (tag, "")):
         if name in commits:
             return Wanted(commits.get(f"{name}^{{}}", commits[name]), branch, name)
-    if _SHORT_COMMIT.fullmatch(version) or _FULL_COMMIT.fullmatch(version):
+    if _COMMIT.fullmatch(version):
         return Wanted(version)
     raise unknown_version(repository)
 
 
-def unreachable(repository: Repository, error: subprocess.CalledProcessError) -> Refused:
-    """The repository does not answer; ``error`` is git's."""
-    return Refused(
-        "source_unreachable",
-        f"The repository {mask(repository.url)} does not answer: {words(error)}.",
-        "Check rattail_schema_ext_source_repo, the network, and for ssh rattail_schema_ext_source_key_file.",
-    )
-
-
-def parse_refs(listing: str) -> tuple[dict[str, str], dict[str, str]]:
-    """What ``ls-remote`` lists: full name of a ref → its commit, and name → the ref that it stands for."""
-    commits, symbolic = {}, {}
-    for line in listing.splitlines():
-        value, _, name = line.partition("\t")
-        if value.startswith("ref: "):
-            symbolic[name] = value[len("ref: ") :]
-        else:
-            commits[name] = value
-    return commits, symbolic
+def parse_refs(listing: bytes) -> dict[str, str]:
+    """What ``ls-remote`` lists: full name of a ref → its commit."""
+    lines = (line.partition("\t") for line in listing.decode(errors="replace").splitlines())
+    return {name: commit for commit, _, name in lines if not commit.startswith("ref: ")}
 
 
 def unknown_version(repository: Repository) -> Refused:
