@@ -150,7 +150,7 @@ def _host_and_port(host: str, port: str, query: dict[str, list[str]]) -> tuple[s
     hosts = query.pop("host", [])
     ports = query.pop("port", [])
     several = len(hosts) > 1 or any("," in each for each in hosts)
-    if several and (port and not ports or (port or ports) and len(hosts) > 1):
+    if (port or ports) and (len(hosts) > 1 or (several and not ports)):
         raise _invalid("it gives a port beside several hosts")
     if len(hosts) > 1:
         # host=a:1&host=b:2
