@@ -149,8 +149,7 @@ def _host_and_port(host: str, port: str, query: dict[str, list[str]]) -> tuple[s
     """Hosts and ports as libpq takes them, several with commas between; both are taken out of ``query``."""
     hosts = query.pop("host", [])
     ports = query.pop("port", [])
-    several = len(hosts) > 1 or any("," in each for each in hosts)
-    if (port or ports) and (len(hosts) > 1 or (several and not ports)):
+    if (len(hosts) > 1 and (port or ports)) or ("," in "".join(hosts) and port and not ports):
         raise _invalid("it gives a port beside several hosts")
     if len(hosts) > 1:
         # host=a:1&host=b:2
