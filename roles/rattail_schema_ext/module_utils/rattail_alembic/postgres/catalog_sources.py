@@ -60,6 +60,8 @@ MADE = "x.oid >= 16384"
 LASTING = "x.nspname !~ '^pg_(toast|temp_|toast_temp_)'"
 _KIND_OF_LETTER = " ".join(f"when '{letter}' then '{kind}'" for letter, kind in RELATIONS.items())
 _KIND_OF_CLASS = f"case x.relkind {_KIND_OF_LETTER} when 'c' then 'type' else 'index' end"
+# _RETURN is a view's query
+_KIND_OF_RULE = "case when x.rulename = '_RETURN' then '' else 'rule' end"
 _THIS_DATABASE = "(select oid from pg_catalog.pg_database where datname = pg_catalog.current_database())"
 # Roles belong to the whole server, and are created for other databases all the time. So they are read only if this
 # session could change them: it is a superuser, has CREATEROLE, may grant a role, or can SET ROLE to one of these.
@@ -81,15 +83,16 @@ def _database_wide(oid: int, catalog: str, kind: str, name: str, **more: Any) ->
     return Source(oid, catalog, kind, f"x.{name}", **more)
 
 
-def _detail(oid: int, catalog: str, parent: str, **more: Any) -> Source:
-    """A catalog whose rows say more about rows of another, which ``initdb`` did not create."""
-    return Source(oid, catalog, "''", parent=parent, **more)
+def _detail(oid: int, catalog: str, parent: int, column: str, where: str = "true", **more: Any) -> Source:
+    """A catalog whose rows say more about rows of another: ``column`` refers to the catalog ``parent``."""
+    where = f"{where} and x.{column} >= 16384"
+    return Source(oid, catalog, "''", parent=f"{parent}, x.{column}, 0", where=where, **more)
 
 
-def _of_relation(oid: int, catalog: str, kind: str, relation: str, name: str = "''", where: str = "true") -> Source:
-    """A catalog whose rows are parts of a relation, the one whose oid is in the column ``relation``."""
-    where = f"{where} and x.{relation} in (select oid from relation)"
-    return Source(oid, catalog, kind, name, parent=f"{CLASS}, x.{relation}, 0", where=where)
+def _of_relation(oid: int, catalog: str, kind: str, column: str, where: str = "true", **more: Any) -> Source:
+    """A catalog whose rows are parts of relations: ``column`` refers to pg_class."""
+    where = f"{where} and x.{column} in (select oid from relation)"
+    return Source(oid, catalog, kind, parent=f"{CLASS}, x.{column}, 0", where=where, **more)
 
 
 SOURCES: tuple[Source, ...] = (
@@ -133,7 +136,8 @@ SOURCES: tuple[Source, ...] = (
     _detail(
         ATTRIBUTE,
         "pg_attribute",
-        f"{CLASS}, x.attrelid, 0",
+        CLASS,
+        "attrelid",
         key="x.attrelid, x.attnum, 0",
         joins="join relation r on r.oid = x.attrelid and r.relkind in ('i', 'I')",
         where="(x.attoptions is not null or coalesce(x.attstattarget, -1) <> -1)",
@@ -159,27 +163,25 @@ SOURCES: tuple[Source, ...] = (
         # for a foreign key, the table that it refers to
         extra="case x.contype when 'f' then x.confrelid::text when 't' then 'trigger' else '' end",
     ),
-    _of_relation(TRIGGER, "pg_trigger", "'trigger'", "tgrelid", "x.tgname", "not x.tgisinternal"),
+    _of_relation(TRIGGER, "pg_trigger", "'trigger'", "tgrelid", "not x.tgisinternal", name="x.tgname"),
     # A foreign key makes internal triggers on both of its tables, all of them enabled. One that is not alters its
     # table, as long as its constraint is there.
-    _detail(
+    _of_relation(
         TRIGGER,
         "pg_trigger",
-        f"{CLASS}, x.tgrelid, 0",
-        where="x.tgisinternal and x.tgenabled <> 'O' and x.tgrelid in (select oid from relation)",
+        "''",
+        "tgrelid",
+        "x.tgisinternal and x.tgenabled <> 'O'",
         facts="x.tgenabled",
         extra="x.tgconstraint::text",
     ),
-    # _RETURN is a view's query
-    _of_relation(
-        2618, "pg_rewrite", "case when x.rulename = '_RETURN' then '' else 'rule' end", "ev_class", "x.rulename"
-    ),
-    _of_relation(3256, "pg_policy", "'policy'", "polrelid", "x.polname"),
+    _of_relation(2618, "pg_rewrite", _KIND_OF_RULE, "ev_class", name="x.rulename"),
+    _of_relation(3256, "pg_policy", "'policy'", "polrelid", name="x.polname"),
+    _of_relation(INHERITS, "pg_inherits", "'inheritance'", "inhrelid", key="x.inhrelid, x.inhparent, 0"),
     _named(3381, "pg_statistic_ext", "'statistics'", "stx", parent=f"{CLASS}, x.stxrelid, 0"),
-    Source(INHERITS, "pg_inherits", "'inheritance'", key="x.inhrelid, x.inhparent, 0"),
-    _detail(2224, "pg_sequence", f"{CLASS}, x.seqrelid, 0", key="x.seqrelid, 0, 0"),
-    _detail(3350, "pg_partitioned_table", f"{CLASS}, x.partrelid, 0", key="x.partrelid, 0, 0"),
-    _detail(3118, "pg_foreign_table", f"{CLASS}, x.ftrelid, 0", key="x.ftrelid, 0, 0"),
+    _detail(2224, "pg_sequence", CLASS, "seqrelid", key="x.seqrelid, 0, 0"),
+    _detail(3350, "pg_partitioned_table", CLASS, "partrelid", key="x.partrelid, 0, 0"),
+    _detail(3118, "pg_foreign_table", CLASS, "ftrelid", key="x.ftrelid, 0, 0"),
     _named(
         TYPE,
         "pg_type",
@@ -195,7 +197,7 @@ SOURCES: tuple[Source, ...] = (
         facts="case when x.typrelid = 0 then row({columns}) end",
         acl="typacl",
     ),
-    _detail(3501, "pg_enum", f"{TYPE}, x.enumtypid, 0", where=MADE),
+    _detail(3501, "pg_enum", TYPE, "enumtypid"),
     _named(
         FUNCTION,
         "pg_proc",
@@ -207,13 +209,7 @@ SOURCES: tuple[Source, ...] = (
         acl="proacl",
         extra="'(' || pg_catalog.oidvectortypes(x.proargtypes) || ')'",
     ),
-    _detail(
-        2600,
-        "pg_aggregate",
-        f"{FUNCTION}, x.aggfnoid::oid, 0",
-        key="x.aggfnoid::oid, 0, 0",
-        where="x.aggfnoid::oid >= 16384",
-    ),
+    _detail(2600, "pg_aggregate", FUNCTION, "aggfnoid::oid", key="x.aggfnoid::oid, 0, 0"),
     _named(
         2617,
         "pg_operator",
@@ -224,21 +220,15 @@ SOURCES: tuple[Source, ...] = (
     ),
     _named(2616, "pg_opclass", "'operator class'", "opc", extra=_METHOD.format("opcmethod")),
     _named(2753, "pg_opfamily", "'operator family'", "opf", extra=_METHOD.format("opfmethod")),
-    _detail(2602, "pg_amop", "2753, x.amopfamily, 0", where=MADE),
-    _detail(2603, "pg_amproc", "2753, x.amprocfamily, 0", where=MADE),
+    _detail(2602, "pg_amop", 2753, "amopfamily"),
+    _detail(2603, "pg_amproc", 2753, "amprocfamily"),
     _named(3456, "pg_collation", "'collation'", "coll"),
     _named(2607, "pg_conversion", "'conversion'", "con"),
     _named(3602, "pg_ts_config", "'text search configuration'", "cfg"),
     _named(3600, "pg_ts_dict", "'text search dictionary'", "dict"),
     _named(3601, "pg_ts_parser", "'text search parser'", "prs"),
     _named(3764, "pg_ts_template", "'text search template'", "tmpl"),
-    _detail(
-        3603,
-        "pg_ts_config_map",
-        "3602, x.mapcfg, 0",
-        key="x.mapcfg, x.maptokentype, x.mapseqno",
-        where="x.mapcfg >= 16384",
-    ),
+    _detail(3603, "pg_ts_config_map", 3602, "mapcfg", key="x.mapcfg, x.maptokentype, x.mapseqno"),
     Source(
         2605,
         "pg_cast",
@@ -262,18 +252,19 @@ SOURCES: tuple[Source, ...] = (
     _database_wide(2601, "pg_am", "'access method'", "amname"),
     _database_wide(EXTENSION, "pg_extension", "'extension'", "extname"),
     # what an extension holds, and what was declared to depend on it
-    _detail(
+    Source(
         DEPEND,
         "pg_depend",
-        f"{EXTENSION}, x.refobjid, 0",
+        "''",
+        parent=f"{EXTENSION}, x.refobjid, 0",
         key="x.classid, x.objid, x.refobjid",
         where=f"x.refclassid = {EXTENSION} and x.deptype in ('e', 'x')",
         extra="x.deptype::text",
     ),
     _database_wide(3466, "pg_event_trigger", "'event trigger'", "evtname"),
     _database_wide(6104, "pg_publication", "'publication'", "pubname"),
-    _detail(PUBLISHED, "pg_publication_rel", "6104, x.prpubid, 0", extra="x.prrelid::text"),
-    _detail(6237, "pg_publication_namespace", "6104, x.pnpubid, 0"),
+    _detail(PUBLISHED, "pg_publication_rel", 6104, "prpubid", extra="x.prrelid::text"),
+    _detail(6237, "pg_publication_namespace", 6104, "pnpubid"),
     _database_wide(
         6100,
         "pg_subscription",

@@ -39,28 +39,31 @@ _PATIENCE_SECONDS = 1.0
 # One statement, since each costs a round trip, and this is most of what a run takes that has nothing to do. No
 # transaction and no SET: behind a pooler, settings outlive the client.
 _FACTS = f"""
-select current_database(), current_user, current_setting('server_version'), current_setting('search_path'),
-  current_setting('port')::int, current_setting('server_version_num')::int, pg_backend_pid(),
+select json_build_object('name', current_database(), 'host', %s, 'port', coalesce(%s, current_setting('port')::int),
+    'user', current_user, 'server_version', current_setting('server_version'),
+    'search_path', current_setting('search_path')) as identity,
+  current_setting('server_version_num')::int as server_version_num, pg_backend_pid() as server_pid,
   extract(epoch from pg_postmaster_start_time()) || '/' || (
-    select oid from pg_database where datname = current_database()),
-  pg_is_in_recovery(), current_setting('transaction_read_only')::bool,
-  coalesce(current_schema(), ''), coalesce(has_schema_privilege(current_schema(), 'CREATE'), false),
-  exists (select from unnest(%s::text[]) name where to_regclass(name) is not null),
+    select oid from pg_database where datname = current_database()) as incarnation,
+  pg_is_in_recovery() as standby, current_setting('transaction_read_only')::bool as read_only,
+  coalesce(current_schema(), '') as schema,
+  coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) as may_create,
+  exists (select from unnest(%s::text[]) name where to_regclass(name) is not null) as core_tables,
   exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
     where c.relkind in ('r', 'p') and c.relname <> '{VERSION_TABLE}'
       and n.nspname !~ '^pg_' and n.nspname <> 'information_schema' and not exists (select from pg_depend d
-        where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')),
+        where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')) as tables,
   (select coalesce(json_agg(json_build_array(n.nspname, format('%%I.%%I', n.nspname, c.relname),
       pg_table_is_visible(c.oid), has_schema_privilege(n.oid, 'USAGE') and has_table_privilege(c.oid, 'SELECT'),
       has_table_privilege(c.oid, 'INSERT'), has_table_privilege(c.oid, 'UPDATE'),
       has_table_privilege(c.oid, 'DELETE')) order by n.nspname), '[]')
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
-    where c.relname = '{VERSION_TABLE}' and c.relkind in ('r', 'p') and not pg_is_other_temp_schema(n.oid)),
+    where c.relname = '{VERSION_TABLE}' and c.relkind in ('r', 'p') and not pg_is_other_temp_schema(n.oid)) as found,
   (select coalesce(json_agg(json_build_array(n.nspname, c.relname, pg_get_userbyid(c.relowner),
       has_any_column_privilege(c.oid, 'REFERENCES')) order by c.relname), '[]')
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
     where c.relkind in ('r', 'p') and not pg_has_role(c.relowner, 'USAGE') and pg_table_is_visible(c.oid)
-      and n.nspname not in ('pg_catalog', 'information_schema'))
+      and n.nspname not in ('pg_catalog', 'information_schema')) as others
 """
 
 
@@ -84,19 +87,18 @@ class OthersTable(NamedTuple):
 class Contents:
     """What one look at a database found.
 
-    ``rows`` are the revisions in the version table (none where there is no such table),
-    ``core_tables`` says whether core's tables are there, and ``tables`` whether there are any but the
-    version table and those of PostgreSQL's own extensions. ``identity`` is what results show of the
-    database: keys ``name``, ``host``, ``port``, ``user``, ``server_version`` and ``search_path``.
+    ``rows`` are the revisions in the version table (none where there is no such table), ``core_tables`` says whether
+    core's tables are there, and ``tables`` whether there are any but the version table and those of PostgreSQL's own
+    extensions. ``identity`` is what results show of the database: keys ``name``, ``host``, ``port``, ``user``,
+    ``server_version`` and ``search_path``.
 
-    ``schema`` is where a table is created whose schema is not named, and ``version_schema`` where the
-    version table lies; empty where there is none. ``version_rights`` are those of ``VERSION_RIGHTS``
-    that the role has on it. ``others`` are the tables on ``search_path`` that the role does not own.
-    ``pooling`` is empty on a direct connection, else how the pooler works: ``SESSION``,
-    ``TRANSACTION`` or ``UNKNOWN``. ``search_path_source`` is what set ``search_path``, in the words of
-    the view ``pg_settings``; only read where ``search_path`` may be wrong.
-    ``incarnation`` is the same for two connections exactly when they lead to the same database of
-    the same running server.
+    ``schema`` is where a table is created whose schema is not named, and ``version_schema`` where the version table
+    lies; empty where there is none. ``version_rights`` are those of ``VERSION_RIGHTS`` that the role has on it.
+    ``others`` are the tables on ``search_path`` that the role does not own. ``pooling`` is empty on a direct
+    connection, else how the pooler works: ``SESSION``, ``TRANSACTION`` or ``UNKNOWN``. ``search_path_source`` is what
+    set ``search_path``, in the words of the view ``pg_settings``; only read where ``search_path`` may be wrong.
+    ``incarnation`` is the same for two connections exactly when they lead to the same database of the same running
+    server.
     """
 
     identity: dict[str, Any]
@@ -128,26 +130,27 @@ def look_at(target: Target, core_tables: Sequence[str]) -> Contents:
     connection = connect(target)
     try:
         with connection.cursor() as cursor:
-            cursor.execute(_FACTS, (list(core_tables),))
-            (name, user, version, search_path, port, version_num, server_pid, incarnation, standby, read_only,
-             schema, may_create, has_core, has_tables, version_tables, others) = cursor.fetchone()  # fmt: skip
+            cursor.execute(_FACTS, (target.host, target.port, list(core_tables)))
+            facts = dict(zip((column.name for column in cursor.description), cursor.fetchone()))
+            pooled = connection.info.backend_pid != facts.pop("server_pid")
+            others = tuple(OthersTable(*each) for each in facts.pop("others"))
             version_schema, rights = "", VERSION_RIGHTS
             rows: tuple[str, ...] = ()
             elsewhere: list[VersionTable] = []
-            for table_schema, table, visible, *has_rights in version_tables:
+            for table_schema, table, visible, *has_rights in facts.pop("found"):
                 if not visible:
                     elsewhere.append(VersionTable(table_schema, _rows_elsewhere(cursor, table, has_rights[0])))
                     continue
                 if not has_rights[0]:
+                    user = facts["identity"]["user"]
                     cause = f"The role {user} may not read the version table {table} of {target}."
                     grant = f"GRANT {', '.join(VERSION_RIGHTS)} ON {table} TO {quoted(user)}"
                     raise _unreadable(cause, f"Grant it, as the table's owner: {grant}.")
                 version_schema, rows = table_schema, _rows(cursor, table)
                 rights = tuple(right for right, has in zip(VERSION_RIGHTS, has_rights) if has)
             source = ""
-            if elsewhere or not schema:
+            if elsewhere or not facts["schema"]:
                 [(source,)] = run(cursor, "select source from pg_settings where name = 'search_path'")
-        pooled = connection.info.backend_pid != server_pid
     except driver().Error as error:
         raise _unreadable(
             f"The database {target} cannot be looked at: {mask(first_line(str(error)))}.",
@@ -156,29 +159,14 @@ def look_at(target: Target, core_tables: Sequence[str]) -> Contents:
     finally:
         connection.close()
     return Contents(
-        {
-            "name": name,
-            "host": target.host,
-            "port": int(target.port or port),
-            "user": user,
-            "server_version": version,
-            "search_path": search_path,
-        },
-        rows,
-        has_core,
-        tables=has_tables,
-        schema=schema,
-        may_create=may_create,
+        rows=rows,
         version_schema=version_schema,
         version_rights=rights,
         other_version_tables=tuple(elsewhere),
-        others=tuple(OthersTable(*each) for each in others),
-        standby=standby,
-        read_only=read_only,
+        others=others,
         pooling=_pooling(target) if pooled else "",
         search_path_source=source,
-        server_version_num=version_num,
-        incarnation=incarnation,
+        **facts,
     )
 
 

@@ -71,10 +71,6 @@ def _in_schema(name: str, *, identity: str = OBJECT, sql: str = _SQL_OBJECT, **m
     return Kind(name, prefixable=True, identity=identity, sql=sql, **more)
 
 
-def _signed(name: str) -> Kind:
-    return _in_schema(name, identity=_SIGNED, sql=_SQL_SIGNED)
-
-
 _KINDS = (
     Kind("schema", prefixable=True, sql=_SQL_NAME, turn=_CONTAINER),
     # relations
@@ -91,26 +87,17 @@ _KINDS = (
     Kind("default", identity="{kind} of {whole}.{name}", drop=_DROP_DEFAULT, turn=_ATTACHED),
     # a foreign key is _ATTACHED
     Kind("constraint", identity=_PART, sql=_SQL_PART, drop=_DROP_CONSTRAINT, turn=_INDEX, remade=True),
-    Kind("trigger", identity=_PART, sql=_SQL_PART, turn=_ATTACHED),
-    Kind("rule", identity=_PART, sql=_SQL_PART, turn=_ATTACHED),
-    Kind("policy", identity=_PART, sql=_SQL_PART, turn=_ATTACHED),
+    *(Kind(name, identity=_PART, sql=_SQL_PART, turn=_ATTACHED) for name in ("trigger", "rule", "policy")),
     Kind("inheritance", identity="{kind} of {object} from {whole}", drop=_NO_INHERIT, turn=_ATTACHED),
     # what else lies in a schema
     _in_schema("type", drop_column="ALTER TYPE {whole} DROP ATTRIBUTE {name}"),
     _in_schema("domain"),
     _in_schema("enum", sql="TYPE {object}"),
-    _signed("function"),
-    _signed("procedure"),
-    _signed("aggregate"),
-    _signed("operator"),
-    _signed("operator class"),
-    _signed("operator family"),
     _in_schema("collation"),
     _in_schema("conversion"),
-    _in_schema("text search configuration"),
-    _in_schema("text search dictionary"),
-    _in_schema("text search parser"),
-    _in_schema("text search template"),
+    *(_in_schema(f"text search {name}") for name in ("configuration", "dictionary", "parser", "template")),
+    *(_in_schema(name, identity=_SIGNED, sql=_SQL_SIGNED) for name in ("function", "procedure", "aggregate")),
+    *(_in_schema(f"operator{name}", identity=_SIGNED, sql=_SQL_SIGNED) for name in ("", " class", " family")),
     # It does nothing until a foreign table uses it, so that its own name is enough.
     Kind("foreign server", prefixable=True, sql="SERVER {name}"),
     # What follows concerns the whole database, whatever its name. A cast and a language affect everybody's queries.
