@@ -163,14 +163,14 @@ class _Comparison:
     def _change(self, action: str, key: Key, names: _Names, owners: tuple[Owner, ...], about: str) -> Change:
         row = names.rows[key]
         whole = next(iter(names.roots(key)), key)
-        identity = names.identity(key)
+        owner, identity = names.owner(whole), names.identity(key)
         was = self.before.identity(key) if action == ALTERED else identity
         return Change(
             action,
             "grant" if about else row.kind,
-            names.schema(row) or names.schema(names.rows[whole]),
+            names.schema(row) or owner.schema,
             names.name(key),
-            "" if whole == key else names.qualified(whole),
+            "" if whole == key else _readable(owner.schema, owner.name),
             about + identity,
             owners,
             about + was if was != identity else "",
@@ -258,9 +258,6 @@ class _Names:
     def owner(self, key: Key) -> Owner:
         row = self.rows[key]
         return Owner(row.kind, self.schema(row), row.name)
-
-    def qualified(self, key: Key) -> str:
-        return _readable(self.schema(self.rows[key]), self.rows[key].name)
 
     def identity(self, key: Key) -> str:
         row = self.rows[key]

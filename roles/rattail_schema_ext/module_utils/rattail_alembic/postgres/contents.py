@@ -42,7 +42,7 @@ _FACTS = f"""
 select json_build_object('name', current_database(), 'host', %s, 'port', coalesce(%s, current_setting('port')::int),
     'user', current_user, 'server_version', current_setting('server_version'),
     'search_path', current_setting('search_path')) as identity,
-  current_setting('server_version_num')::int as server_version_num, pg_backend_pid() as server_pid,
+  pg_backend_pid() as server_pid,
   extract(epoch from pg_postmaster_start_time()) || '/' || (
     select oid from pg_database where datname = current_database()) as incarnation,
   pg_is_in_recovery() as standby, current_setting('transaction_read_only')::bool as read_only,
@@ -115,7 +115,6 @@ class Contents:
     read_only: bool = False
     pooling: str = ""
     search_path_source: str = ""
-    server_version_num: int = 0
     incarnation: str = field(default="", repr=False)
 
 

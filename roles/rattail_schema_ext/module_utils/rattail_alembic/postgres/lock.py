@@ -12,9 +12,9 @@ import hashlib
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 from ..problem import Refused, mask
@@ -70,7 +70,7 @@ class Holder:
 
 
 class Lock:
-    """The lock of this run, until :meth:`release`.
+    """The lock of this run: see :func:`take`.
 
     ``pid`` is the server process that holds it, and ``since`` the server's time when it was won.
     ``waited_seconds`` and ``holders`` describe the wait: each run that had the lock meanwhile, in order, as it was
@@ -86,12 +86,6 @@ class Lock:
         # Not libpq's: a pooler in session mode has numbers of its own.
         self.pid = 0
         self.since = ""
-
-    def __enter__(self) -> Lock:
-        return self
-
-    def __exit__(self, *_how: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self.release()
 
     def enter(self, phase: str) -> None:
         """Show in ``pg_stat_activity`` what is being done, to everyone who waits.
@@ -115,10 +109,6 @@ class Lock:
             f"A statement failed while this run had the lock: {reason}.",
             "Read the log of the server, then run again.",
         )
-
-    def release(self) -> None:
-        """Release the lock. Where a process only ends, the server does not notice at once."""
-        self.connection.close()
 
 
 def lock_lost(reason: str) -> Refused:
@@ -144,27 +134,28 @@ def key_of(cursor: Any, version_table: str) -> int:
     return int.from_bytes(digest[:8], "big", signed=True)
 
 
-def take(target: Target, app: str, version_table: str, wait_seconds: float, notify: Callable[[str], None]) -> Lock:
-    """Win the lock, within ``wait_seconds``.
+@contextmanager
+def take(
+    target: Target, app: str, version_table: str, wait_seconds: float, notify: Callable[[str], None]
+) -> Iterator[Lock]:
+    """Win the lock within ``wait_seconds``, and release it in the end.
 
     :param notify: is called now and then with a sentence: which run this one waits for.
     :raises Refused: where the lock is not free in time, or the database cannot be reached.
     """
-    lock = Lock(connect(target), app)
-    try:
-        with lock.connection.cursor() as cursor:
-            lock.key = key_of(cursor, version_table)
-            lock.enter("waits")
-            _win(lock, cursor, target, wait_seconds, notify)
-            [(lock.since, lock.pid)] = run(cursor, _NOW)
-        lock.enter("begins")
-    except driver().Error as error:
-        lock.release()
-        raise unreachable(target, str(error)) from None
-    except BaseException:
-        lock.release()
-        raise
-    return lock
+    # Closed, since the server does not notice at once where a process only ends.
+    with closing(connect(target)) as connection:
+        lock = Lock(connection, app)
+        try:
+            with connection.cursor() as cursor:
+                lock.key = key_of(cursor, version_table)
+                lock.enter("waits")
+                _win(lock, cursor, target, wait_seconds, notify)
+                [(lock.since, lock.pid)] = run(cursor, _NOW)
+            lock.enter("begins")
+        except driver().Error as error:
+            raise unreachable(target, str(error)) from None
+        yield lock
 
 
 def _win(lock: Lock, cursor: Any, target: Target, wait_seconds: float, notify: Callable[[str], None]) -> None:

@@ -60,14 +60,8 @@ class Target:
 
     def connect_kwargs(self) -> dict[str, str]:
         """The arguments of ``psycopg2.connect``, password included: as SQLAlchemy gives them, as strings."""
-        named = {
-            "host": self.host,
-            "port": "" if self.port is None else str(self.port),
-            "dbname": self.dbname,
-            "user": self.user,
-            "password": self.password,
-        }
-        return {**{name: value for name, value in named.items() if value}, **self.options}
+        named = {name: str(value) for name, value in vars(self).items() if value and name != "options"}
+        return {**named, **self.options}
 
     def __str__(self) -> str:
         where = self.host or "the local socket"
