@@ -45,26 +45,25 @@ class Catalog:
     rows: dict[Key, Row] = field(repr=False)
 
 
-# The columns that this role may read in this server's catalogs, and an expression for each that does not depend on
-# what a revision has set: search_path (regproc), TimeZone, bytea_output, extra_float_digits. Debian's PostgreSQL
-# 15.20 counts pg_attver up in attoptions, for columns that nobody changed.
-_PG_ATTVER = "^{{{{pg_attver=[0-9]+}}}}$|pg_attver=[0-9]+,|,pg_attver=[0-9]+"
+# The columns that this role may read in this server's catalogs, and an expression for each, with @ for the row. It does
+# not depend on what a revision has set: search_path (regproc), TimeZone, bytea_output, extra_float_digits. Debian's
+# PostgreSQL 15.20 counts pg_attver up in attoptions, for columns that nobody changed.
 _COLUMNS = """
 select c.relname, pg_catalog.array_agg(a.attname::pg_catalog.text order by a.attnum), pg_catalog.array_agg(
   case when a.attname = 'attoptions' then
-    pg_catalog.format(
-      'nullif(pg_catalog.regexp_replace({{0}}.%I::pg_catalog.text, ''{pg_attver}'', ''''), '''')', a.attname)
-  else case a.atttypid
-    when 24 then pg_catalog.format('{{0}}.%I::pg_catalog.oid', a.attname)
-    when 1184 then pg_catalog.format('pg_catalog.date_part(''epoch'', {{0}}.%I)::pg_catalog.numeric', a.attname)
-    when 17 then pg_catalog.format('pg_catalog.encode({{0}}.%I, ''hex'')', a.attname)
-    when 700 then pg_catalog.format('{{0}}.%I::pg_catalog.numeric', a.attname)
-    else pg_catalog.format('{{0}}.%I', a.attname)
-  end end order by a.attnum)
+    pg_catalog.format('nullif(pg_catalog.regexp_replace(@.%%I::pg_catalog.text, %%L, ''''), '''')', a.attname,
+      '^{pg_attver=[0-9]+}$|pg_attver=[0-9]+,|,pg_attver=[0-9]+')
+  else pg_catalog.format(case a.atttypid
+    when 24 then '@.%%I::pg_catalog.oid'
+    when 1184 then 'pg_catalog.date_part(''epoch'', @.%%I)::pg_catalog.numeric'
+    when 17 then 'pg_catalog.encode(@.%%I, ''hex'')'
+    when 700 then '@.%%I::pg_catalog.numeric'
+    else '@.%%I' end, a.attname)
+  end order by a.attnum)
 from pg_catalog.pg_class c join pg_catalog.pg_attribute a on a.attrelid = c.oid
-where c.relnamespace = 11 and c.relname in ({}) and a.attnum > 0
+where c.relnamespace = 11 and c.relname = any(%s) and a.attnum > 0
   and pg_catalog.has_column_privilege(c.oid, a.attnum, 'select')
-group by 1""".replace("{pg_attver}", _PG_ATTVER)
+group by 1"""
 
 _PREPARED = "rattail_schema_ext_snapshot"
 
@@ -85,8 +84,7 @@ def snapshot(cursor: Any) -> Catalog:
     """
     cursor.execute(f"select from pg_catalog.pg_prepared_statements where name = '{_PREPARED}'")
     if cursor.fetchone() is None:
-        wanted = ", ".join(f"'{catalog}'" for catalog in sorted({source.catalog for source in SOURCES} | {"pg_index"}))
-        cursor.execute(_COLUMNS.format(wanted))
+        cursor.execute(_COLUMNS, (["pg_index", *(source.catalog for source in SOURCES)],))
         columns = {catalog: dict(zip(names, read)) for catalog, names, read in cursor.fetchall()}
         cursor.execute(f"prepare {_PREPARED} as {_query(columns)}")
     cursor.execute(f"execute {_PREPARED}")
@@ -112,20 +110,19 @@ def _select(source: Source, columns: dict[str, dict[str, str]]) -> str:
     index = _read("i", columns["pg_index"], {"indexrelid", "indcheckxmin"})
     facts = source.facts or ", ".join(filter(None, (own, source.more)))
     facts = facts.replace("{columns}", own).replace("{pg_index}", index)
-    conditions = [source.where] if source.where else []
+    where = source.where
     if source.namespace != "0" and source.catalog != "pg_default_acl":
-        conditions += [MADE, f"{source.namespace} in (select oid from space)"]
+        where += f" and {MADE} and {source.namespace} in (select oid from space)"
     return (
         f"select {source.oid}::oid, {source.key}, {source.kind}, {source.name}::text, {source.namespace}::oid,"
         f" {source.parent}, row({facts})::pg_catalog.text,"
         f" {f'x.{source.acl}::pg_catalog.text' if source.acl else 'null'}, {source.filenode}, {source.extra}"
-        f" from pg_catalog.{source.catalog} x {source.joins}"
-        + (f" where {' and '.join(conditions)}" if conditions else "")
+        f" from pg_catalog.{source.catalog} x {source.joins} where {where}"
     )
 
 
 def _read(alias: str, columns: dict[str, str], skipped: set[str]) -> str:
-    return ", ".join(read.format(alias) for name, read in columns.items() if name not in skipped)
+    return ", ".join(read.replace("@", alias) for name, read in columns.items() if name not in skipped)
 
 
 def invalid_indexes(cursor: Any) -> list[str]:

@@ -44,8 +44,6 @@ class Change:
 
     action: str
     kind: str
-    schema: str
-    name: str
     table: str
     identity: str
     owners: tuple[Owner, ...]
@@ -168,8 +166,6 @@ class _Comparison:
         return Change(
             action,
             "grant" if about else row.kind,
-            names.schema(row) or owner.schema,
-            names.name(key),
             "" if whole == key else _readable(owner.schema, owner.name),
             about + identity,
             owners,

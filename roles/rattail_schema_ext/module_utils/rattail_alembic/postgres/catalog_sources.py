@@ -45,7 +45,7 @@ class Source(NamedTuple):
     parent: str = "null::oid, null::oid, 0"
     key: str = "x.oid, 0, 0"
     joins: str = ""
-    where: str = ""
+    where: str = "true"
     skip: str = ""
     more: str = ""
     facts: str = ""
