@@ -750,7 +750,8 @@ def expected(case: tuple[str, ...], database: Database, version: int) -> tuple[s
 def here(changes: list[Change], sql: str = "") -> list[Change]:
     """``changes`` without what the tests that run beside this one do to the server's roles."""
     server_wide = ("role", "role membership", "setting", "tablespace", "parameter privilege")
-    return [change for change in changes if change.kind not in server_wide or change.name.split()[0] in sql]
+    names = {change.identity: change.identity[len(change.kind) :].removeprefix(" of").split()[0] for change in changes}
+    return [change for change in changes if change.kind not in server_wide or names[change.identity] in sql]
 
 
 def differ(cursor: Any, sql: str) -> list[Change]:

@@ -63,7 +63,7 @@ def lead(server: Server, case: str, closed_port: int) -> list[str]:
 def test_a_database_that_does_not_let_us_in_is_refused(deployed: Server, closed_port: int, case: str) -> None:
     words = lead(deployed, case, closed_port)
     deployed.repository.add_revision("add crates", upgrade_sql=CRATE)
-    message = refused(deployed, "does not let us in", *words)
+    message = refused(deployed, "No connection to the database", *words)
     assert "opensesame" not in message
 
 
@@ -76,7 +76,7 @@ def test_why_a_database_does_not_let_us_in_is_told_apart(deployed: Server, close
         result = deployed.module("rattail_alembic_info", arguments)
         [problem] = result["problems"]
         assert (result["state"], problem["code"]) == ("unknown", "database_unreachable"), result
-        assert problem["cause"].startswith("The database ") and problem["cause"].count("\n") == 0
+        assert problem["cause"].startswith("No connection to the database ") and problem["cause"].count("\n") == 0
         for word in words:
             assert word in f"{problem['cause']} {problem['remedy']}", problem
         assert "opensesame" not in str(result)

@@ -18,9 +18,7 @@ IDENTITY = {
     "server_version": "18.4",
     "search_path": '"$user", public',
 }
-GOOD = Contents(
-    IDENTITY, ("c2", "b1"), True, schema="public", version_schema="public", incarnation="1/2", server_version_num=180004
-)
+GOOD = Contents(IDENTITY, ("c2", "b1"), True, schema="public", version_schema="public", incarnation="1/2")
 KNOWN = {"c1", "c2", "b1"}
 
 

@@ -58,8 +58,7 @@ def test_whose_a_name_is(schema: str, name: str, prefixes: Prefixes, own: bool) 
 
 
 def change(action: str, kind: str, *owners: Owner, table: str = "", identity: str = "it", was: str = "") -> Change:
-    first = owners[0]
-    return Change(action, kind, first.schema, first.name, table, identity, owners, was)
+    return Change(action, kind, table, identity, owners, was)
 
 
 def root(kind: str, name: str, schema: str = "public") -> Owner:
@@ -121,8 +120,8 @@ def test_what_stands_alone_is_judged_by_its_name(action: str, kind: str) -> None
 @pytest.mark.parametrize("action", [CREATED, ALTERED, DROPPED])
 @pytest.mark.parametrize("kind", PARTS)
 def test_parts_are_judged_by_their_table(action: str, kind: str) -> None:
-    own = Change(action, kind, "public", "product_name", "public.poser_widget", "it", (WIDGET,))
-    foreign = Change(action, kind, "public", "poser_name", "public.product", "it", (PRODUCT,))
+    own = Change(action, kind, "public.poser_widget", "it product_name", (WIDGET,))
+    foreign = Change(action, kind, "public.product", "it poser_name", (PRODUCT,))
     assert rules.violations("r", [own], POSER) == []
     (found,) = rules.violations("r", [foreign], POSER)
     assert "table public.product" in found.rule and "foreign key" in found.rule

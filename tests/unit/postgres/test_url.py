@@ -46,7 +46,7 @@ def test_psycopg_is_libpq_too() -> None:
 @pytest.mark.parametrize(
     ("url", "code", "says"),
     [
-        ("postgres://u:secret@h/d", "database_unsupported", "Write postgresql:// in its place"),
+        ("postgres://u:secret@h/d", "database_unsupported", "Write postgresql:// instead"),
         ("postgresql+asyncpg://u:secret@h/d", "database_unsupported", "install psycopg2"),
         ("postgresql+pg8000://u:secret@h/d", "database_unsupported", "install psycopg2"),
         ("sqlite:///secret", "database_unsupported", "sqlite://"),
@@ -59,7 +59,7 @@ def test_psycopg_is_libpq_too() -> None:
         ("postgresql://h/secret%20", "database_url_invalid", "not every SQLAlchemy decodes"),
         ("postgresql://h/secret?dbname=e", "database_url_invalid", "(dbname in its query)"),
         ("postgresql://h?dbname=e&database=secret", "database_url_invalid", "more than one place"),
-        ("postgresql:///d?host=a:1:2&host=b", "database_url_invalid", "more than one colon"),
+        ("postgresql:///d?host=a:1:2&host=b", "database_url_invalid", "not a number"),
         ("postgresql://:4/d?host=a&host=b", "database_url_invalid", "beside several hosts"),
         ("postgresql://:4/d?host=a,b", "database_url_invalid", "beside several hosts"),
         ("postgresql:///d?host=a&host=b&port=4", "database_url_invalid", "beside several hosts"),

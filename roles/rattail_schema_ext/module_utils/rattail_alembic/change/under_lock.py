@@ -29,7 +29,7 @@ def locked(ready: Ready, answer: Answer, tell: Tell, work: Callable[[Lock], None
     request = ready.request
     try:
         with take(ready.way, request.app, ready.version_table, request.lock_wait_seconds, tell) as lock:
-            answer.lock = Wait(lock.waited_seconds, [Holder(**each.as_dict()) for each in lock.holders])
+            answer.lock = Wait(lock.waited_seconds, [Holder(**vars(each)) for each in lock.holders])
             if lock.holders:
                 answer.warn(f"Waited {lock.waited_seconds:g} s for {'; '.join(map(str, lock.holders))}.")
             try:

@@ -16,6 +16,7 @@ from ..postgres import catalog, limits
 from ..postgres.catalog import Catalog
 from ..postgres.catalog_changes import difference, made_by_others, rewritten
 from ..postgres.connection import application_name, connect, run
+from ..postgres.lock import lock_lost
 from ..postgres.url import Target
 from ..problem import Refused, mask
 from .child import Event, Outcome, Report
@@ -181,7 +182,7 @@ class Guard:
         if self._job.rehearsal == TRANSACTION:
             raise Rehearsed("the rehearsal came to its end")
         if self._job.lock_pid and not run(cursor, _LOCK_HELD, (self._job.lock_pid,))[0][0]:
-            raise Refused("lock_lost", "The connection that holds the lock was lost.", "Run again.")
+            raise lock_lost("the server does not show its lock any more")
 
     def statement(self, text: str) -> None:
         """A statement is about to be executed."""

@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """PostgreSQL's system catalogs, read in one query: what a database holds, apart from rows.
 
-Which catalogs, and what of them, is in ``catalog_sources``. What is raw in the catalogs (the expression
-of a view, of a default, of an index) is compared raw: it does not depend on search_path.
+``catalog_sources`` says which catalogs, and what of them. The expressions of views, defaults and indexes are compared
+as the catalogs store them, which does not depend on search_path.
 
-Left out: PostgreSQL's own objects, which only a superuser can change, temporary ones, large objects,
-where a sequence stands, and passwords.
+Left out: PostgreSQL's own objects, which only a superuser can change, temporary ones, large objects, the values of
+sequences, and passwords.
 """
 
 from __future__ import annotations
@@ -16,17 +16,16 @@ from typing import Any, NamedTuple
 
 from .catalog_sources import LASTING, MADE, SOURCES, Source
 
-# (catalog, up to three numbers that tell its row)
+# (the catalog's oid, up to three numbers that identify the row)
 Key = tuple[int, int, int, int]
 
 
 class Row(NamedTuple):
     """A row of a system catalog.
 
-    ``kind`` is what a person calls it, empty for a row that only says more about its ``parent``.
-    ``parent`` is what it is a part of: the column of a default, the table of an index. ``facts``
-    is everything that is compared, as text, and ``acl`` its privileges. ``extra`` completes the
-    name (the arguments of a function), or is the oid of what else the row refers to.
+    ``kind`` is empty for a row that only says more about its ``parent``. ``parent`` is what it is a part of: the column
+    of a default, the table of an index. ``facts`` is everything that is compared, as text, and ``acl`` its privileges.
+    ``extra`` completes the name (the arguments of a function), or is the oid of what else the row refers to.
     """
 
     kind: str
@@ -46,26 +45,25 @@ class Catalog:
     rows: dict[Key, Row] = field(repr=False)
 
 
-# The columns that this role may read, of the catalogs of this server, and how to read them the same whatever
-# a revision has set: search_path (regproc), TimeZone, bytea_output, extra_float_digits. In attoptions Debian's
-# PostgreSQL 15.20 counts pg_attver by itself, for columns that nobody touched.
-_PG_ATTVER = "^{{{{pg_attver=[0-9]+}}}}$|pg_attver=[0-9]+,|,pg_attver=[0-9]+"
+# The columns that this role may read in this server's catalogs, and an expression for each, with @ for the row. It does
+# not depend on what a revision has set: search_path (regproc), TimeZone, bytea_output, extra_float_digits. Debian's
+# PostgreSQL 15.20 counts pg_attver up in attoptions, for columns that nobody changed.
 _COLUMNS = """
 select c.relname, pg_catalog.array_agg(a.attname::pg_catalog.text order by a.attnum), pg_catalog.array_agg(
   case when a.attname = 'attoptions' then
-    pg_catalog.format(
-      'nullif(pg_catalog.regexp_replace({{0}}.%I::pg_catalog.text, ''{pg_attver}'', ''''), '''')', a.attname)
-  else case a.atttypid
-    when 24 then pg_catalog.format('{{0}}.%I::pg_catalog.oid', a.attname)
-    when 1184 then pg_catalog.format('pg_catalog.date_part(''epoch'', {{0}}.%I)::pg_catalog.numeric', a.attname)
-    when 17 then pg_catalog.format('pg_catalog.encode({{0}}.%I, ''hex'')', a.attname)
-    when 700 then pg_catalog.format('{{0}}.%I::pg_catalog.numeric', a.attname)
-    else pg_catalog.format('{{0}}.%I', a.attname)
-  end end order by a.attnum)
+    pg_catalog.format('nullif(pg_catalog.regexp_replace(@.%%I::pg_catalog.text, %%L, ''''), '''')', a.attname,
+      '^{pg_attver=[0-9]+}$|pg_attver=[0-9]+,|,pg_attver=[0-9]+')
+  else pg_catalog.format(case a.atttypid
+    when 24 then '@.%%I::pg_catalog.oid'
+    when 1184 then 'pg_catalog.date_part(''epoch'', @.%%I)::pg_catalog.numeric'
+    when 17 then 'pg_catalog.encode(@.%%I, ''hex'')'
+    when 700 then '@.%%I::pg_catalog.numeric'
+    else '@.%%I' end, a.attname)
+  end order by a.attnum)
 from pg_catalog.pg_class c join pg_catalog.pg_attribute a on a.attrelid = c.oid
-where c.relnamespace = 11 and c.relname in ({}) and a.attnum > 0
+where c.relnamespace = 11 and c.relname = any(%s) and a.attnum > 0
   and pg_catalog.has_column_privilege(c.oid, a.attnum, 'select')
-group by 1""".replace("{pg_attver}", _PG_ATTVER)
+group by 1"""
 
 _PREPARED = "rattail_schema_ext_snapshot"
 
@@ -80,14 +78,13 @@ relation as materialized (
 def snapshot(cursor: Any) -> Catalog:
     """What the database holds now, as the transaction of ``cursor`` sees it.
 
-    Nothing is written; a prepared statement stays in the session, since planning takes a third of the time.
+    Nothing is written. The statement stays prepared in the session, since planning takes a third of the time.
 
     :param cursor: a plain DBAPI cursor of psycopg2's.
     """
     cursor.execute(f"select from pg_catalog.pg_prepared_statements where name = '{_PREPARED}'")
     if cursor.fetchone() is None:
-        wanted = ", ".join(f"'{catalog}'" for catalog in sorted({source.catalog for source in SOURCES} | {"pg_index"}))
-        cursor.execute(_COLUMNS.format(wanted))
+        cursor.execute(_COLUMNS, (["pg_index", *(source.catalog for source in SOURCES)],))
         columns = {catalog: dict(zip(names, read)) for catalog, names, read in cursor.fetchall()}
         cursor.execute(f"prepare {_PREPARED} as {_query(columns)}")
     cursor.execute(f"execute {_PREPARED}")
@@ -100,42 +97,36 @@ def snapshot(cursor: Any) -> Catalog:
 
 def _query(columns: dict[str, dict[str, str]]) -> str:
     # A catalog that this server does not have, or does not show to this role, has no columns here.
-    parts = [_select(source, columns) for source in SOURCES if _readable(source, columns)]
+    parts = [
+        _select(source, columns)
+        for source in SOURCES
+        if source.catalog in columns and ("x.oid" not in source.key or "oid" in columns[source.catalog])
+    ]
     return _WITH + "\nunion all\n".join(parts)
 
 
-def _readable(source: Source, columns: dict[str, dict[str, str]]) -> bool:
-    return source.catalog in columns and ("x.oid" not in source.key or "oid" in columns[source.catalog])
-
-
 def _select(source: Source, columns: dict[str, dict[str, str]]) -> str:
-    skipped = {"oid", source.acl, *source.skip.split()}
-    own = _read("x", columns[source.catalog], skipped)
+    own = _read("x", columns[source.catalog], {"oid", source.acl, *source.skip.split()})
     index = _read("i", columns["pg_index"], {"indexrelid", "indcheckxmin"})
-    everything = {source.catalog: own, "pg_index": index}
-    if "row(" in source.facts:
-        facts = source.facts.format(**everything)
-    else:
-        more = f", {source.more.format(**everything)}" if source.more else ""
-        facts = f"row({source.facts or own + more})::pg_catalog.text"
-    conditions = [source.where] if source.where else []
+    facts = source.facts or ", ".join(filter(None, (own, source.more)))
+    facts = facts.replace("{columns}", own).replace("{pg_index}", index)
+    where = source.where
     if source.namespace != "0" and source.catalog != "pg_default_acl":
-        conditions += [MADE, f"{source.namespace} in (select oid from space)"]
+        where += f" and {MADE} and {source.namespace} in (select oid from space)"
     return (
         f"select {source.oid}::oid, {source.key}, {source.kind}, {source.name}::text, {source.namespace}::oid,"
-        f" {source.parent}, {facts},"
+        f" {source.parent}, row({facts})::pg_catalog.text,"
         f" {f'x.{source.acl}::pg_catalog.text' if source.acl else 'null'}, {source.filenode}, {source.extra}"
-        f" from pg_catalog.{source.catalog} x {source.joins}"
-        + (f" where {' and '.join(conditions)}" if conditions else "")
+        f" from pg_catalog.{source.catalog} x {source.joins} where {where}"
     )
 
 
 def _read(alias: str, columns: dict[str, str], skipped: set[str]) -> str:
-    return ", ".join(read.format(alias) for name, read in columns.items() if name not in skipped)
+    return ", ".join(read.replace("@", alias) for name, read in columns.items() if name not in skipped)
 
 
 def invalid_indexes(cursor: Any) -> list[str]:
-    """The indexes that CREATE INDEX CONCURRENTLY left behind unfinished, schema-qualified and quoted, sorted."""
+    """The invalid indexes that a failed CREATE INDEX CONCURRENTLY left behind, schema-qualified and quoted, sorted."""
     cursor.execute(
         "select pg_catalog.format('%I.%I', n.nspname, x.relname) from pg_catalog.pg_index i"
         " join pg_catalog.pg_class x on x.oid = i.indexrelid"

@@ -1,11 +1,11 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Two looks at the catalogs → what was created, altered and dropped, and how to undo what was created."""
+"""What was created, altered and dropped between two looks at the catalogs, and how to drop what was created."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 
 from .catalog import Catalog, Key, Row
@@ -28,24 +28,22 @@ class Owner:
     name: str
 
     def __str__(self) -> str:
-        return f"{self.kind} {_plain(self.schema, self.name)}"
+        return f"{self.kind} {_readable(self.schema, self.name)}"
 
 
 @dataclass(frozen=True)
 class Change:
     """One object that was created, altered or dropped, and not merely with what it is a part of.
 
-    ``kind`` is ``table``, ``column``, ``index``, ``grant`` and so on, ``identity`` what a person calls
-    the object; after a rename it has the new name, and ``was`` the identity before. ``table`` is the
-    schema-qualified table (or view, or domain) that it is a part of, else empty. ``owners`` are all
-    who are concerned: what it belonged to before and what it belongs to now, and both tables of
-    an inheritance. ``key`` finds it in a Catalog; ``undo`` and ``turn`` are for ``undo_sql``.
+    ``kind`` is ``table``, ``column``, ``index``, ``grant`` and so on. ``identity`` is the kind with the
+    name, for a person; after a rename it has the new name, and ``was`` is the identity before.
+    ``table`` is the schema-qualified table (or view, or domain) that it is a part of, else empty.
+    ``owners`` are all that are concerned: what it belonged to before and what it belongs to now, and
+    both tables of an inheritance. ``key`` finds it in a Catalog; ``undo`` and ``turn`` are for ``undo_sql``.
     """
 
     action: str
     kind: str
-    schema: str
-    name: str
     table: str
     identity: str
     owners: tuple[Owner, ...]
@@ -59,18 +57,16 @@ class Change:
 
 
 def difference(before: Catalog, after: Catalog) -> list[Change]:
-    """What was created, altered and dropped between two looks, parts left out where their whole is there.
+    """What was created, altered and dropped between two looks.
 
-    A table that was created is one change, and its columns, indexes and constraints are none. What
-    only moves by itself is none either: statistics, the flags that tell of triggers and indexes, the
-    internal triggers that come and go with a foreign key.
+    A table that was created is one change, and its columns, indexes and constraints are none. What changes by itself
+    is none either: statistics, the flags that show triggers and indexes, the internal triggers of a foreign key.
     """
     changes = list(_Comparison(before.rows, after.rows).changes())
     # PostgreSQL itself makes indexes and constraints anew where the type of a column changes.
     remade = [change for change in changes if change.table and kind_of(change.kind).remade]
     created = {change.identity: change for change in remade if change.action == CREATED}
-    dropped = {change.identity: change for change in remade if change.action == DROPPED}
-    again = created.keys() & dropped.keys()
+    again = created.keys() & {change.identity for change in remade if change.action == DROPPED}
     replaced = [replace(created[identity], action=ALTERED, undo=()) for identity in sorted(again)]
     return [change for change in changes if change.action == ALTERED or change.identity not in again] + replaced
 
@@ -84,17 +80,13 @@ def rewritten(before: Catalog, after: Catalog, others: tuple[Catalog, Catalog] |
     """
     names = _Names(after.rows)
     found = []
-    moved = [
-        key
-        for key, row in after.rows.items()
-        if key in before.rows and row.filenode != before.rows[key].filenode and row.kind != "index"
-    ]
-    for key in sorted(moved):
-        row = after.rows[key]
-        then, now = (look.rows.get(key) for look in others) if others else (None, None)
-        if then and now and then.filenode != now.filenode == row.filenode:
+    for key, row in sorted(after.rows.items()):
+        old = before.rows.get(key)
+        if old is None or old.filenode == row.filenode or row.kind == "index":
             continue
-        found.append(Owner(row.kind, names.schema(row), row.name))
+        then, now = (look.rows.get(key) for look in others) if others else (None, None)
+        if not (then and now and then.filenode != now.filenode == row.filenode):
+            found.append(names.owner(key))
     return found
 
 
@@ -111,8 +103,8 @@ def made_by_others(
     ours: list[Change] = []
     others: list[Change] = []
     for change in changes:
-        # Equal alone would not do: what an earlier step of the same transaction made and a later one
-        # took away is, to others, as it always was.
+        # Equal is not enough: what an earlier revision of the same transaction created and a later one dropped
+        # never was there for others.
         seen = _compared(others_after.rows, change)
         theirs = seen == _compared(after.rows, change) and seen != _compared(others_before.rows, change)
         (others if theirs else ours).append(change)
@@ -124,114 +116,69 @@ def undo_sql(changes: Iterable[Change]) -> list[str]:
     created = [change for change in changes if change.action == CREATED and change.undo]
     # Oids grow: a later object may need an earlier one, and not the other way round.
     newest = sorted(created, key=lambda change: (-change.turn, change.key[1:]), reverse=True)
-    # Only a foreign key can be given to an earlier table that needs a later one.
+    # Only a foreign key can make an earlier table need a later one.
     first = [statement for change in newest for statement in change.undo[:-1]]
     return first + [change.undo[-1] for change in newest]
 
 
 class _Comparison:
     def __init__(self, before: Rows, after: Rows) -> None:
-        self.before, self.after = before, after
-        self.names = {CREATED: _Names(after), ALTERED: _Names(after), DROPPED: _Names(before)}
-        self.created = {key for key in after if key not in before}
-        self.dropped = {key for key in before if key not in after}
-        self.altered: set[Key] = set()
-        self.granted: set[Key] = set()
-        for key, row in after.items():
-            old = before.get(key)
-            if old is None or old == row:
-                continue
-            if (old.facts, old.parent, old.kind) != (row.facts, row.parent, row.kind):
-                self.altered.add(key)
-            if old.acl != row.acl:
-                self.granted.add(key)
-        self._follow_details()
-
-    def _follow_details(self) -> None:
-        """A row that only says more of another one alters that, if that one is there before and after."""
-        for keys in (self.created, self.dropped, set(self.altered)):
-            for key in keys:
-                for rows in (self.before, self.after):
-                    row = rows.get(key)
-                    if row is None or row.kind or row.parent is None or not self._stays(row.parent):
-                        continue
-                    # An internal trigger goes with its foreign key, a place in a publication with its table.
-                    other = _other(key, row)
-                    if other is None or self._stays(other) or (key in self.created and key[0] != TRIGGER):
-                        self.altered.add(row.parent)
-
-    def _stays(self, key: Key) -> bool:
-        return key in self.before and key in self.after
+        self.before, self.after = _Names(before), _Names(after)
+        self.both = before.keys() & after.keys()
+        self.created = after.keys() - self.both
+        self.dropped = before.keys() - self.both
+        changed = [key for key in self.both if before[key] != after[key]]
+        self.granted = {key for key in changed if before[key].acl != after[key].acl}
+        self.altered = {key for key in changed if _altered(before[key], after[key])}
+        # A row that only says more about another one alters that, if that one is there before and after.
+        for key in self.created | self.dropped | self.altered:
+            for row in (before.get(key), after.get(key)):
+                if row is None or row.kind or row.parent not in self.both:
+                    continue
+                # An internal trigger goes with its foreign key, a place in a publication with its table.
+                other = _other(key, row)
+                if other is None or other in self.both or (key in self.created and key[0] != TRIGGER):
+                    self.altered.add(row.parent)
 
     def changes(self) -> Iterator[Change]:
         touched = {key for key in self.created | self.dropped | self.altered if key[0] == EXTENSION}
-        members = {**_members(self.before), **_members(self.after)} if touched else {}
-        found = (
-            (CREATED, self.created, self.after),
-            (ALTERED, self.altered, self.after),
-            (DROPPED, self.dropped, self.before),
-        )
-        for action, keys, rows in found:
+        members = {**_members(self.before.rows), **_members(self.after.rows)} if touched else {}
+        for action, keys, names, grant in (
+            (CREATED, self.created, self.after, False),
+            (ALTERED, self.altered, self.after, False),
+            (DROPPED, self.dropped, self.before, False),
+            (ALTERED, self.granted, self.after, True),
+        ):
             for key in sorted(keys):
-                if not rows[key].kind or (action != ALTERED and self._goes_with_whole(key, rows, keys)):
+                if not names.rows[key].kind or (action != ALTERED and names.goes_with_whole(key, keys)):
                     continue
-                # What an extension holds is the extension's.
-                if members.get(self._root(key)) in touched:
-                    continue
-                change = self._change(action, key)
-                if change is not None:
-                    yield change
-        for key in sorted(self.granted):
-            if members.get(self._root(key)) not in touched:
-                change = self._change(ALTERED, key, grant=True)
-                if change is not None:
-                    yield change
+                owners = [n.owner(root) for n in (self.before, self.after) if key in n.rows for root in n.roots(key)]
+                # Without owners it is a part of something that is not looked at: a temporary table. What an extension
+                # holds is the extension's.
+                if owners and members.get(names.root(key) or key) not in touched:
+                    yield self._change(action, key, names, tuple(dict.fromkeys(owners)), "grant on " if grant else "")
 
-    def _goes_with_whole(self, key: Key, rows: Rows, keys: set[Key]) -> bool:
-        if key[0] == INHERITS:
-            return all((CLASS, oid, 0, 0) in keys for oid in key[1:3])
-        parent = rows[key].parent
-        while parent is not None and parent in rows:
-            if parent in keys:
-                return True
-            parent = rows[parent].parent
-        return False
-
-    def _root(self, key: Key) -> Key:
-        rows = self.after if key in self.after else self.before
-        return _Names(rows).root(key)
-
-    def _change(self, action: str, key: Key, *, grant: bool = False) -> Change | None:
-        owners: dict[Owner, None] = {}
-        for rows in (self.before, self.after):
-            if key in rows:
-                names = _Names(rows)
-                owners.update((names.owner(root), None) for root in names.roots(key))
-        if not owners:
-            # A part of something that is not looked at: a temporary table.
-            return None
-        names = self.names[action]
+    def _change(self, action: str, key: Key, names: _Names, owners: tuple[Owner, ...], about: str) -> Change:
         row = names.rows[key]
-        identity, was = names.identity(key), ""
-        if action == ALTERED:
-            was = self.names[DROPPED].identity(key)
-        about = "grant on " if grant else ""
-        whole = names.roots(key)
-        part = not whole or whole[0] != key
+        whole = next(iter(names.roots(key)), key)
+        owner, identity = names.owner(whole), names.identity(key)
+        was = self.before.identity(key) if action == ALTERED else identity
         return Change(
             action,
-            "grant" if grant else row.kind,
-            names.schema(row) or (names.owner(whole[0]).schema if whole else ""),
-            names.name(key),
-            names.qualified(whole[0]) if part and whole else "",
+            "grant" if about else row.kind,
+            "" if whole == key else _readable(owner.schema, owner.name),
             about + identity,
-            tuple(owners),
-            about + was if was and was != identity else "",
+            owners,
+            about + was if was != identity else "",
             key,
             tuple(names.undo(key)) if action == CREATED else (),
-            # a foreign key goes before what it refers to
+            # a foreign key is dropped before what it refers to
             0 if key[0] == CONSTRAINT and row.extra.isdigit() else kind_of(row.kind).turn,
         )
+
+
+def _altered(old: Row, new: Row) -> bool:
+    return (old.facts, old.parent, old.kind) != (new.facts, new.parent, new.kind)
 
 
 def _other(key: Key, row: Row) -> Key | None:
@@ -264,86 +211,85 @@ def _compared(rows: Rows, change: Change) -> object:
 
 
 class _Names:
-    """What a person, and SQL, calls the objects of one look."""
+    """The names of the objects of one look, for a person and for SQL."""
 
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
 
-    def roots(self, key: Key) -> list[Key]:
-        """What ``key`` is a part of in the end; nothing for what concerns something temporary.
+    def root(self, key: Key) -> Key | None:
+        """What ``key`` is a part of in the end; None for what concerns something temporary.
 
-        A part with a name, of something that was not found, stands alone, so that it is reported rather than lost.
+        A part with a name, of something that was not found, stands alone, so that it is reported.
         """
-        if key[0] == INHERITS:
-            tables: list[Key] = [(CLASS, oid, 0, 0) for oid in key[1:3]]
-            return [root for table in tables for root in self.roots(table)] if all(map(self.roots, tables)) else []
         row = self.rows.get(key)
-        while row is not None and row.parent is not None:
-            if row.parent not in self.rows and row.name:
-                break
+        while row is not None and row.parent is not None and (row.parent in self.rows or not row.name):
             key = row.parent
             row = self.rows.get(key)
-        return [] if row is None else [key]
+        return None if row is None else key
 
-    def root(self, key: Key) -> Key:
-        """The first of them, or ``key`` itself."""
-        return (self.roots(key) or [key])[0]
+    def roots(self, key: Key) -> list[Key]:
+        """The same, for an inheritance of both tables; empty where there is none."""
+        ends: list[Key] = [(CLASS, oid, 0, 0) for oid in key[1:3]] if key[0] == INHERITS else [key]
+        found = [root for root in map(self.root, ends) if root is not None]
+        return found if len(found) == len(ends) else []
+
+    def goes_with_whole(self, key: Key, keys: Set[Key]) -> bool:
+        """Whether what it is a part of is among ``keys``, too."""
+        if key[0] == INHERITS:
+            return all((CLASS, oid, 0, 0) in keys for oid in key[1:3])
+        parent = self.rows[key].parent
+        while parent is not None and parent in self.rows and parent not in keys:
+            parent = self.rows[parent].parent
+        return parent in keys
 
     def schema(self, row: Row) -> str:
         space = self.rows.get((NAMESPACE, row.namespace, 0, 0))
         return space.name if space is not None else ""
 
     def name(self, key: Key) -> str:
-        """The name of what ``key`` is about, where it has none itself: a default, a comment."""
-        if key[0] == INHERITS:
-            return self.name((CLASS, key[1], 0, 0))
+        """Its name, or that of what it is about: a default and a comment have none."""
         row = self.rows[key]
-        return row.name or (self.name(row.parent) if row.parent in self.rows and row.parent is not None else "")
+        return row.name or (self.name(row.parent) if row.parent is not None and row.parent in self.rows else "")
 
     def owner(self, key: Key) -> Owner:
         row = self.rows[key]
         return Owner(row.kind, self.schema(row), row.name)
-
-    def qualified(self, key: Key) -> str:
-        return _plain(self.schema(self.rows[key]), self.rows[key].name)
 
     def identity(self, key: Key) -> str:
         row = self.rows[key]
         kind = kind_of(row.kind)
         if kind.about and row.parent is not None:
             return f"{row.kind} on {self.identity(row.parent)}"
-        alone = "{whole}" in kind.identity and self.root(key) == key
-        return (OBJECT if alone else kind.identity).format(**self._fields(key, _plain))
+        alone = "{whole}" in kind.identity and self.root(key) in (key, None)
+        return (OBJECT if alone else kind.identity).format(**self._fields(key, _readable))
 
     def undo(self, key: Key) -> list[str]:
         """Statements that drop it; none where that takes more than its name."""
         row = self.rows[key]
         kind = kind_of(row.kind)
         drop = kind.drop or (kind.sql and f"DROP {kind.sql}")
+        fields = self._fields(key, _sql)
         if row.kind == "column":
-            drop = kind_of(self.rows[self.root(key)].kind).drop_column
-        about = self._address(row.parent) if kind.about and row.parent is not None else ""
+            drop = kind_of(self.rows[self.root(key) or key].kind).drop_column
+        if kind.about and row.parent is not None:
+            # What follows COMMENT ON; empty where that is not written.
+            fields["about"] = kind_of(self.rows[row.parent].kind).sql.format(**self._fields(row.parent, _sql))
         # a constraint trigger is dropped with its trigger
-        if not drop or (kind.about and not about) or (row.kind == "constraint" and row.extra == "trigger"):
+        if not drop or fields.get("about") == "" or (row.kind == "constraint" and row.extra == "trigger"):
             return []
-        return [*self._foreign_keys(key), f"{drop.format(about=about, **self._fields(key, _sql))};"]
+        return [*self._foreign_keys(key), f"{drop.format(**fields)};"]
 
     def _foreign_keys(self, table: Key) -> Iterator[str]:
-        """Those of a new table that refer to one made after it."""
+        """Those of a new table that refer to one created after it."""
         for key, row in self.rows.items():
             if key[0] == CONSTRAINT and row.parent == table and row.extra.isdigit() and int(row.extra) > table[1]:
                 yield from self.undo(key)
 
-    def _address(self, key: Key) -> str:
-        """What follows COMMENT ON; empty where we do not write it."""
-        return kind_of(self.rows[key].kind).sql.format(**self._fields(key, _sql))
-
     def _fields(self, key: Key, write: Callable[..., str]) -> dict[str, str]:
-        """What the formats of a kind are filled with; ``write`` makes one word of names."""
+        """What the formats of a kind are filled with; ``write`` joins names, and quotes them."""
+        row, whole = self.rows[key], self.rows[self.root(key) or key]
         if key[0] == INHERITS:
             row, whole = (self.rows[CLASS, oid, 0, 0] for oid in key[1:3])
-        else:
-            row, whole = self.rows[key], self.rows[self.root(key)]
         kind, space = self.rows[key].kind, self.schema(row)
         return {
             "kind": kind,
@@ -364,10 +310,10 @@ def _quoted(name: str) -> str:
 
 
 def _sql(*names: str) -> str:
-    """Names as PostgreSQL reads them, whatever they are."""
+    """Names for SQL, always quoted."""
     return ".".join(map(_quoted, filter(None, names)))
 
 
-def _plain(*names: str) -> str:
-    """Names as a person writes them, quoted only where they need it."""
+def _readable(*names: str) -> str:
+    """Names for a person, quoted only where they need it."""
     return ".".join(name if re.fullmatch(r"[a-z_][a-z0-9_$]*", name) else _quoted(name) for name in names if name)

@@ -1,6 +1,6 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A connection of our own to PostgreSQL: how it is opened, what it is called, and what is said when it fails."""
+"""A connection of the role's own to PostgreSQL: its arguments, its name, and the refusal when it fails."""
 
 from __future__ import annotations
 
@@ -13,23 +13,26 @@ from ..problem import Refused, mask
 from .url import Target
 
 CONNECT_TIMEOUT_SECONDS = 10
-# A peer that is gone is noticed after a minute rather than two hours.
+# The end of a connection is noticed after a minute, not after two hours.
 KEEPALIVES = {"keepalives": "1", "keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3"}
 ROLE = "rattail_schema_ext"
-# NAMEDATALEN of PostgreSQL, less its closing NUL: what is longer is cut there.
+# PostgreSQL cuts names there (NAMEDATALEN - 1).
 _LONGEST_NAME = 63
+
+
+def arguments(target: Target) -> dict[str, str]:
+    """The arguments of ``psycopg2.connect``; what the URL says has precedence."""
+    return {"connect_timeout": str(CONNECT_TIMEOUT_SECONDS), **KEEPALIVES, **target.connect_kwargs()}
 
 
 def connect(target: Target) -> Any:
     """A psycopg2 connection in autocommit mode.
 
-    :raises Refused: where the server does not let us in.
+    :raises Refused: where there is none to be had, with code ``database_unreachable``.
     """
     psycopg2 = driver()
     try:
-        connection = psycopg2.connect(
-            **{"connect_timeout": str(CONNECT_TIMEOUT_SECONDS), **KEEPALIVES, **target.connect_kwargs()}
-        )
+        connection = psycopg2.connect(**arguments(target))
         connection.autocommit = True
     except psycopg2.Error as error:
         raise unreachable(target, str(error)) from None
@@ -45,7 +48,7 @@ def driver() -> Any:
         import psycopg2
     except ImportError as error:
         raise Refused(
-            "package_missing",
+            "driver_missing",
             f"{sys.executable} cannot load its psycopg2: {error}.",
             "Install psycopg2-binary in its place, or the libpq library that psycopg2 was built with.",
         ) from None
@@ -53,15 +56,15 @@ def driver() -> Any:
 
 
 def unreachable(target: Target, message: str) -> Refused:
-    """What to say where libpq said ``message``."""
-    words = mask(first_line(message))
+    """The refusal where libpq's error is ``message``."""
+    reason = mask(first_line(message))
     if "password authentication failed" in message or "no password supplied" in message:
         remedy = "Correct the user or the password in the database URL of the config file."
     elif "does not exist" in message:
         remedy = "Create it, or correct the database URL in the config file."
     else:
         remedy = "Start the server, or correct the database URL in the config file."
-    return Refused("database_unreachable", f"The database {target} does not let us in: {words}.", remedy)
+    return Refused("database_unreachable", f"No connection to the database {target}: {reason}.", remedy)
 
 
 def first_line(message: str) -> str:
@@ -73,7 +76,7 @@ def first_line(message: str) -> str:
 def application_name(app: str, phase: str) -> str:
     """What ``pg_stat_activity`` shows of a session: the role, the app, the host, and what is being done.
 
-    The host's name is what gives way where PostgreSQL would cut the phase off.
+    The host's name is shortened where PostgreSQL would cut off the phase.
     """
     host = os.uname().nodename.partition(".")[0]
     room = _LONGEST_NAME - len(f"{ROLE} {app}@ {phase}".encode())
@@ -81,6 +84,6 @@ def application_name(app: str, phase: str) -> str:
 
 
 def run(cursor: Any, query: str, parameters: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
-    """The rows that a query gives; none where it gives none."""
+    """The rows of a query; none for a statement that has no result."""
     cursor.execute(query, parameters)
     return list(cursor.fetchall()) if cursor.description else []

@@ -1,15 +1,15 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The kinds of objects that PostgreSQL knows: what each is called, whether it can carry a prefix, how it is dropped.
+"""The kinds of objects in PostgreSQL: what each is called, whether it can carry a prefix, how it is dropped.
 
 This is the only list of them. To support a new kind, add its row here, and its query in ``catalog_sources``.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-# When an object is dropped: what depends on others goes first.
+# When an object is dropped: what depends on others is dropped first.
 _ATTACHED, _VIEW, _INDEX, _COLUMN, _ALONE, _CONTAINER = range(6)
 
 # Formats. A person reads ``identity``, where names are quoted only if they need it. PostgreSQL reads ``sql`` and
@@ -38,14 +38,14 @@ _SQL_NAME = "{KIND} {name}"
 class Kind(NamedTuple):
     """A kind of object.
 
-    ``prefixable``: its name can say whose it is, because it lies in a schema or is one. Any other kind is a part
-    of something whose name does, or it concerns the whole database.
+    ``prefixable``: its name can have a prefix that says whose it is, because it lies in a schema or is one. Any other
+    kind is a part of something with such a name, or it concerns the whole database.
     ``identity`` is what a person calls the object. A part whose whole was not found is called ``OBJECT``.
-    ``sql`` is what follows DROP and COMMENT ON; empty where we write neither.
+    ``sql`` is what follows DROP and COMMENT ON; empty where neither is written.
     ``drop`` drops it, where DROP and ``sql`` do not. ``drop_column`` drops a column of it.
     ``turn`` is when to drop it, the smallest first.
-    ``remade``: PostgreSQL makes it anew when the type of a column changes.
-    ``about``: it has no name, and says something of another object.
+    ``remade``: PostgreSQL creates it anew when the type of a column changes.
+    ``about``: it has no name, and says something about another object.
     ``relkinds`` are its letters in ``pg_class.relkind``, if it is a relation that has an owner of its own.
     """
 
@@ -62,68 +62,50 @@ class Kind(NamedTuple):
 
 
 _DROP_COLUMN = "ALTER TABLE {whole} DROP COLUMN {name}"
+_DROP_DEFAULT = "ALTER TABLE {whole} ALTER COLUMN {name} DROP DEFAULT"
+_DROP_CONSTRAINT = "ALTER {altered} {whole} DROP CONSTRAINT {name}"
+_NO_INHERIT = "ALTER TABLE {object} NO INHERIT {whole}"
+
+
+def _in_schema(name: str, *, identity: str = OBJECT, sql: str = _SQL_OBJECT, **more: Any) -> Kind:
+    return Kind(name, prefixable=True, identity=identity, sql=sql, **more)
+
 
 _KINDS = (
     Kind("schema", prefixable=True, sql=_SQL_NAME, turn=_CONTAINER),
     # relations
-    Kind("table", prefixable=True, sql=_SQL_OBJECT, drop_column=_DROP_COLUMN, relkinds="rp"),
-    Kind("view", prefixable=True, sql=_SQL_OBJECT, turn=_VIEW, relkinds="v"),
-    Kind("materialized view", prefixable=True, sql=_SQL_OBJECT, turn=_VIEW, relkinds="m"),
-    Kind("sequence", prefixable=True, sql=_SQL_OBJECT, relkinds="S"),
-    Kind("foreign table", prefixable=True, sql=_SQL_OBJECT, drop_column=_DROP_COLUMN, relkinds="f"),
+    _in_schema("table", drop_column=_DROP_COLUMN, relkinds="rp"),
+    _in_schema("view", turn=_VIEW, relkinds="v"),
+    _in_schema("materialized view", turn=_VIEW, relkinds="m"),
+    _in_schema("sequence", relkinds="S"),
+    _in_schema("foreign table", drop_column=_DROP_COLUMN, relkinds="f"),
     # parts of relations, and of domains
-    Kind("index", prefixable=True, identity=_PART, sql=_SQL_OBJECT, turn=_INDEX, remade=True),
-    Kind("statistics", prefixable=True, identity=_PART, sql=_SQL_OBJECT, turn=_INDEX, remade=True),
+    _in_schema("index", identity=_PART, turn=_INDEX, remade=True),
+    _in_schema("statistics", identity=_PART, turn=_INDEX, remade=True),
     # how it is dropped depends on what it is a column of
     Kind("column", identity="{kind} {whole}.{name}", sql="COLUMN {whole}.{name}", turn=_COLUMN),
-    Kind(
-        "default",
-        identity="{kind} of {whole}.{name}",
-        drop="ALTER TABLE {whole} ALTER COLUMN {name} DROP DEFAULT",
-        turn=_ATTACHED,
-    ),
-    Kind(
-        "constraint",
-        identity=_PART,
-        sql=_SQL_PART,
-        drop="ALTER {altered} {whole} DROP CONSTRAINT {name}",
-        # a foreign key is _ATTACHED
-        turn=_INDEX,
-        remade=True,
-    ),
-    Kind("trigger", identity=_PART, sql=_SQL_PART, turn=_ATTACHED),
-    Kind("rule", identity=_PART, sql=_SQL_PART, turn=_ATTACHED),
-    Kind("policy", identity=_PART, sql=_SQL_PART, turn=_ATTACHED),
-    Kind(
-        "inheritance",
-        identity="{kind} of {object} from {whole}",
-        drop="ALTER TABLE {object} NO INHERIT {whole}",
-        turn=_ATTACHED,
-    ),
+    Kind("default", identity="{kind} of {whole}.{name}", drop=_DROP_DEFAULT, turn=_ATTACHED),
+    # a foreign key is _ATTACHED
+    Kind("constraint", identity=_PART, sql=_SQL_PART, drop=_DROP_CONSTRAINT, turn=_INDEX, remade=True),
+    *(Kind(name, identity=_PART, sql=_SQL_PART, turn=_ATTACHED) for name in ("trigger", "rule", "policy")),
+    Kind("inheritance", identity="{kind} of {object} from {whole}", drop=_NO_INHERIT, turn=_ATTACHED),
     # what else lies in a schema
-    Kind("type", prefixable=True, sql=_SQL_OBJECT, drop_column="ALTER TYPE {whole} DROP ATTRIBUTE {name}"),
-    Kind("domain", prefixable=True, sql=_SQL_OBJECT),
-    Kind("enum", prefixable=True, sql="TYPE {object}"),
-    Kind("function", prefixable=True, identity=_SIGNED, sql=_SQL_SIGNED),
-    Kind("procedure", prefixable=True, identity=_SIGNED, sql=_SQL_SIGNED),
-    Kind("aggregate", prefixable=True, identity=_SIGNED, sql=_SQL_SIGNED),
-    Kind("operator", prefixable=True, identity=_SIGNED, sql=_SQL_SIGNED),
-    Kind("operator class", prefixable=True, identity=_SIGNED, sql=_SQL_SIGNED),
-    Kind("operator family", prefixable=True, identity=_SIGNED, sql=_SQL_SIGNED),
-    Kind("collation", prefixable=True, sql=_SQL_OBJECT),
-    Kind("conversion", prefixable=True, sql=_SQL_OBJECT),
-    Kind("text search configuration", prefixable=True, sql=_SQL_OBJECT),
-    Kind("text search dictionary", prefixable=True, sql=_SQL_OBJECT),
-    Kind("text search parser", prefixable=True, sql=_SQL_OBJECT),
-    Kind("text search template", prefixable=True, sql=_SQL_OBJECT),
+    _in_schema("type", drop_column="ALTER TYPE {whole} DROP ATTRIBUTE {name}"),
+    _in_schema("domain"),
+    _in_schema("enum", sql="TYPE {object}"),
+    _in_schema("collation"),
+    _in_schema("conversion"),
+    *(_in_schema(f"text search {name}") for name in ("configuration", "dictionary", "parser", "template")),
+    *(_in_schema(name, identity=_SIGNED, sql=_SQL_SIGNED) for name in ("function", "procedure", "aggregate")),
+    *(_in_schema(f"operator{name}", identity=_SIGNED, sql=_SQL_SIGNED) for name in ("", " class", " family")),
     # It does nothing until a foreign table uses it, so that its own name is enough.
     Kind("foreign server", prefixable=True, sql="SERVER {name}"),
-    # What follows concerns the whole database, whatever its name. A cast and a language count in everybody's queries.
+    # What follows concerns the whole database, whatever its name. A cast and a language affect everybody's queries.
     Kind("cast", identity=_TEXT, sql="CAST ({text})"),
     Kind("transform", identity=_TEXT),
     Kind("language", sql=_SQL_NAME),
     Kind("access method"),
-    # It brings functions into the schemas of others, and can be there only once.
+    # It brings functions into other schemas, and can be there only once.
     Kind("extension", sql=_SQL_NAME, turn=_CONTAINER),
     # It fires for the core's DDL.
     Kind("event trigger", sql=_SQL_NAME, turn=_ATTACHED),
@@ -132,8 +114,8 @@ _KINDS = (
     Kind("subscription"),
     Kind("foreign data wrapper", sql=_SQL_NAME),
     Kind("user mapping", identity=_PART),
-    # These two are for what others make and run. Default privileges in a schema with a prefix are the exception,
-    # which ``rules`` knows: nobody else makes anything there.
+    # These two apply to what others create and run. ``rules`` knows the exception: default privileges in a schema
+    # with a prefix, where nobody else creates anything.
     Kind("default privileges", identity=_SETTING),
     Kind("setting", identity=_SETTING),
     Kind("database"),
@@ -142,7 +124,7 @@ _KINDS = (
     Kind("role membership", identity=_TEXT),
     Kind("tablespace"),
     Kind("parameter privilege"),
-    # said of other objects
+    # These say something about other objects.
     Kind("comment", about=True, drop="COMMENT ON {about} IS NULL", turn=_ATTACHED),
     Kind("security label", about=True),
     Kind("grant", about=True),

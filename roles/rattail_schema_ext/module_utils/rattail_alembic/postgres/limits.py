@@ -1,9 +1,9 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The migrating connection's settings: how long it may wait, and how soon the server notices that we are gone.
+"""The migrating connection's settings: how long it may wait, and how soon the server notices that the client is gone.
 
-They are SET on the connection itself and read back. What ``PGOPTIONS`` asks for is silently overruled by
-``?options=`` in the app's URL, and PgBouncer does not take it.
+They are SET on the connection itself and read back: ``?options=`` in the app's URL overrides ``PGOPTIONS`` silently,
+and PgBouncer refuses it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from ..problem import Refused
 
-# A lock that was not to be had in time, and a deadlock: the transaction may be tried again (errcodes of PostgreSQL).
+# lock_not_available and deadlock_detected: the transaction may be tried again (PostgreSQL's manual, appendix A).
 RETRYABLE = frozenset({"55P03", "40P01"})
 
 
@@ -28,8 +28,8 @@ class Limits:
     def settings(self, server_version: int) -> dict[str, str]:
         """What is SET.
 
-        :param server_version: as libpq has it, e.g. 150004. From 14 on the server looks, in the middle of a
-            statement, whether its client is still there.
+        :param server_version: as libpq has it, e.g. 150004. From 14 on the server checks during a statement
+            whether its client is still there.
         """
         wanted = {
             "lock_timeout": f"{self.lock_timeout_seconds * 1000:.0f}ms",
@@ -45,36 +45,31 @@ class Limits:
 
 
 def put(cursor: Any, settings: Mapping[str, str]) -> dict[str, str]:
-    """SET the settings for the session, and return each in the server's own words.
+    """SET the settings for the session, and return each as the server writes it.
 
-    Inside a transaction that is rolled back they are gone with it.
+    A ROLLBACK of the transaction takes them back.
     """
     calls = ", ".join("set_config(%s, %s, false)" for _ in settings)
     cursor.execute(f"select {calls}", [word for pair in settings.items() for word in pair])
     return dict(zip(settings, cursor.fetchone()))
 
 
-def read(cursor: Any, names: Mapping[str, str]) -> dict[str, str]:
-    """The settings as they are now, in the server's own words."""
-    calls = ", ".join("current_setting(%s)" for _ in names)
-    cursor.execute(f"select {calls}", list(names))
-    return dict(zip(names, cursor.fetchone()))
-
-
 def ensure(cursor: Any, settings: Mapping[str, str]) -> dict[str, str]:
-    """SET what is not in force, and look again.
+    """SET the settings, and read them back.
 
-    :raises Refused: where the server does not keep to it.
+    :return: each as the server writes it.
+    :raises Refused: where the server does not keep to one.
     """
     wanted = put(cursor, settings)
-    found = read(cursor, wanted)
-    # A server knows no keepalives of a Unix socket and answers 0.
-    silent = {name for name in wanted if name.startswith("tcp_") and found[name] == "0"}
-    kept = {name for name in wanted if found[name] == wanted[name]} | silent
-    for name in wanted.keys() - kept:
-        raise Refused(
-            "setting_refused",
-            f"The server does not keep to {name} = {settings[name]}: it says {found[name]}.",
-            "Take what sets it out of the app's env.py, of ALTER ROLE or of the pooler.",
-        )
+    calls = ", ".join("current_setting(%s)" for _ in wanted)
+    cursor.execute(f"select {calls}", list(wanted))
+    found = dict(zip(wanted, cursor.fetchone()))
+    for name, value in found.items():
+        # On a Unix socket there are no keepalives: the server answers 0.
+        if value != wanted[name] and not (value == "0" and name.startswith("tcp_")):
+            raise Refused(
+                "setting_refused",
+                f"The server does not keep to {name} = {settings[name]}: it says {value}.",
+                "Remove what sets it from the app's env.py, from ALTER ROLE or from the pooler.",
+            )
     return found

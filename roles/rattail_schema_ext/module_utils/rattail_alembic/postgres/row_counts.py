@@ -5,12 +5,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 # The functions behind pg_stat_xact_user_tables, without its joins.
 _COUNTS = """
-select x.oid, x.nspname, x.relname, x.inserted, x.updated, x.deleted from (
+select x.* from (
   select c.oid, n.nspname, c.relname,
     pg_catalog.pg_stat_get_xact_tuples_inserted(c.oid) as inserted,
     pg_catalog.pg_stat_get_xact_tuples_updated(c.oid) as updated,
@@ -21,8 +20,7 @@ select x.oid, x.nspname, x.relname, x.inserted, x.updated, x.deleted from (
 where x.inserted + x.updated + x.deleted > 0"""
 
 
-@dataclass(frozen=True)
-class Written:
+class Written(NamedTuple):
     """Numbers of rows of one table; those that a rolled-back savepoint wrote are among them."""
 
     schema: str
@@ -35,8 +33,7 @@ class Written:
 def rows_written(cursor: Any) -> dict[int, Written] | None:
     """What this session wrote in the transaction so far, by the table's oid.
 
-    PostgreSQL may not have set the counters back yet after the transaction before, so only the
-    difference of two calls is the truth.
+    The counters may still hold numbers of an earlier transaction, so only the difference of two calls is reliable.
 
     :param cursor: a plain DBAPI cursor of psycopg2's.
     :return: None where the server does not count (``track_counts``).
@@ -49,29 +46,24 @@ def rows_written(cursor: Any) -> dict[int, Written] | None:
 
 
 def written_between(before: dict[int, Written], after: dict[int, Written]) -> list[Written]:
-    """The difference of two calls in one session, by schema and table; tables without any are left out.
+    """The difference of two calls in one session, by schema and table, without tables where there is none.
 
-    Where a commit between them set a counter back, what it has reached since is taken.
+    A counter that is lower than before was reset by a commit between the calls: then its present value counts.
     """
     found = []
-    for oid, now in after.items():
-        then = before.get(oid, Written(now.schema, now.table))
-        grown = [b - a for a, b in zip(_numbers(then), _numbers(now))]
-        numbers = _numbers(now) if min(grown) < 0 else tuple(grown)
+    for oid, (schema, table, *now) in after.items():
+        then = before[oid][2:] if oid in before else (0, 0, 0)
+        grown = [b - a for a, b in zip(then, now)]
+        numbers = now if min(grown) < 0 else grown
         if any(numbers):
-            found.append(Written(now.schema, now.table, *numbers))
-    return sorted(found, key=lambda written: (written.schema, written.table))
+            found.append(Written(schema, table, *numbers))
+    return sorted(found)
 
 
 def together(first: Iterable[Written], second: Iterable[Written]) -> list[Written]:
     """Both, added up by table."""
-    found: dict[tuple[str, str], Written] = {}
-    for each in (*first, *second):
-        so_far = found.get((each.schema, each.table), Written(each.schema, each.table))
-        numbers = (a + b for a, b in zip(_numbers(so_far), _numbers(each)))
-        found[each.schema, each.table] = Written(each.schema, each.table, *numbers)
-    return sorted(found.values(), key=lambda written: (written.schema, written.table))
-
-
-def _numbers(written: Written) -> tuple[int, int, int]:
-    return written.inserted, written.updated, written.deleted
+    found: dict[tuple[str, str], list[int]] = {}
+    for schema, table, *numbers in (*first, *second):
+        so_far = found.get((schema, table), (0, 0, 0))
+        found[schema, table] = [a + b for a, b in zip(so_far, numbers)]
+    return sorted(Written(schema, table, *numbers) for (schema, table), numbers in found.items())

@@ -1,9 +1,9 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""From a database URL to the arguments of ``psycopg2.connect``, as SQLAlchemy comes to them.
+"""From a database URL to the arguments of ``psycopg2.connect``, as SQLAlchemy computes them.
 
-Sources: ``sqlalchemy/engine/url.py`` and ``dialects/postgresql`` of 1.4, 2.0 and 2.1. Where these
-disagree, the URL is refused rather than guessed at.
+Sources: ``sqlalchemy/engine/url.py`` and ``dialects/postgresql`` of 1.4, 2.0 and 2.1. A URL that these read
+differently is refused.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qs, unquote
 
 from ..problem import Refused
 
@@ -37,7 +37,7 @@ _URL = re.compile(
     re.X,
 )
 
-# These speak libpq's own language, so that the query means to them what it means to psycopg2.
+# These pass the query on to libpq, as psycopg2 does.
 _LIBPQ_DRIVERS = ("postgresql", "postgresql+psycopg2", "postgresql+psycopg")
 # Arguments of psycopg2.connect that are not libpq's, and so would not be strings.
 _NOT_LIBPQ = ("dsn", "connection_factory", "cursor_factory", "async", "async_")
@@ -60,14 +60,8 @@ class Target:
 
     def connect_kwargs(self) -> dict[str, str]:
         """The arguments of ``psycopg2.connect``, password included: as SQLAlchemy gives them, as strings."""
-        named = {
-            "host": self.host,
-            "port": "" if self.port is None else str(self.port),
-            "dbname": self.dbname,
-            "user": self.user,
-            "password": self.password,
-        }
-        return {**{name: value for name, value in named.items() if value}, **self.options}
+        named = {name: str(value) for name, value in vars(self).items() if value and name != "options"}
+        return {**named, **self.options}
 
     def __str__(self) -> str:
         where = self.host or "the local socket"
@@ -77,7 +71,7 @@ class Target:
 
 
 def leads_to(target: Target, arguments: Mapping[str, Any]) -> bool:
-    """Whether a driver's ``connect`` with these arguments would come to the same database."""
+    """Whether a driver's ``connect`` with these arguments would connect to the same database."""
     asked = {name: str(value) for name, value in arguments.items() if value is not None}
     asked.setdefault("dbname", asked.pop("database", ""))
     own = target.connect_kwargs()
@@ -87,8 +81,7 @@ def leads_to(target: Target, arguments: Mapping[str, Any]) -> bool:
 def parse_url(url: str) -> Target:
     """The database that SQLAlchemy's psycopg2 dialect would connect to.
 
-    ``postgresql+psycopg`` is taken too: it is libpq all the same. Other drivers are refused, since
-    what their query strings mean is their own.
+    ``postgresql+psycopg`` is taken too, since it uses libpq. Other drivers give their query strings another meaning.
 
     :raises Refused: for a URL that SQLAlchemy refuses, that its versions read differently, or that is
         of another database.
@@ -99,41 +92,42 @@ def parse_url(url: str) -> Target:
     if match["name"] not in _LIBPQ_DRIVERS:
         raise _unsupported(match["name"])
     if "@" in (match["ipv4host"] or ""):
-        # The rest of a password, and so not to be shown as the host.
+        # It is the rest of a password, which must not be shown as the host.
         raise _invalid("its password has an @, which must be written %40")
-    query = _query(match["query"] or "")
-    arguments = {
-        "host": match["ipv4host"] or match["ipv6host"] or "",
-        "port": _port(match["port"]),
-        "dbname": match["database"] or "",
-        "user": unquote(match["username"] or ""),
-        "password": unquote(match["password"] or ""),
-    }
-    _judge_database(query, arguments["dbname"])
-    hosts = query.pop("host", [])
-    if len(hosts) > 1:
-        arguments["host"], arguments["port"] = _many_hosts(hosts, query, arguments["port"])
-    elif hosts:
-        arguments["host"] = _host(hosts[0], query, arguments["port"])
-    for name, values in query.items():
-        if len(values) > 1:
-            raise _invalid(f"its query has {name} more than once")
-        arguments["dbname" if name == "database" else name] = values[0]
-    if "port" in query:
-        _judge_ports(arguments["port"], hosts)
-    return _target(arguments)
+    database = match["database"] or ""
+    query = _query(match["query"] or "", database)
+    host, port = _host_and_port(match["ipv4host"] or match["ipv6host"] or "", _port(match["port"]), query)
+    arguments = {name: values[0] for name, values in query.items()}
+    return Target(
+        host,
+        int(port) if port and "," not in port else None,
+        arguments.pop("dbname", "") or arguments.pop("database", "") or database,
+        arguments.pop("user", unquote(match["username"] or "")),
+        arguments.pop("password", unquote(match["password"] or "")),
+        {**arguments, "port": port} if "," in port else arguments,
+    )
 
 
-def _query(text: str) -> dict[str, list[str]]:
-    query: dict[str, list[str]] = {}
-    for name, value in parse_qsl(text):
-        query.setdefault(name, []).append(value)
+def _query(text: str, database: str) -> dict[str, list[str]]:
+    """The values of each name in the query; only ``host`` can have several.
+
+    :param database: what the URL's path names. 1.4 gives it to psycopg2 as ``database`` and 2.0 as ``dbname``, and
+        psycopg2 refuses to have both; only since 2.1 are escapes in it decoded.
+    """
+    query = parse_qs(text)
     for name in ("plugin", "plugins"):
-        # SQLAlchemy's own, and it takes them out.
+        # SQLAlchemy reads these itself and does not pass them on.
         query.pop(name, None)
-    for name in _NOT_LIBPQ:
-        if name in query:
+    for name, values in query.items():
+        if name in _NOT_LIBPQ:
             raise _invalid(f"its query has {name}, which is no parameter of libpq")
+        if len(values) > 1 and name != "host":
+            raise _invalid(f"its query has {name} more than once")
+    if unquote(database) != database:
+        raise _invalid("its database name has a %-escape, which not every SQLAlchemy decodes")
+    named = [name for name in ("dbname", "database") if name in query]
+    if len(named) + bool(database) > 1:
+        raise _invalid(f"it names the database in more than one place ({', '.join(named)} in its query)")
     return query
 
 
@@ -145,60 +139,26 @@ def _port(text: str | None) -> str:
         raise _invalid("its port is not a number") from None
 
 
-def _judge_database(query: dict[str, list[str]], database: str) -> None:
-    """1.4 gives psycopg2 the path as ``database`` and 2.0 as ``dbname``, and it refuses to have both.
-
-    Only since 2.1 are escapes in the path decoded.
-    """
-    if unquote(database) != database:
-        raise _invalid("its database name has a %-escape, which not every SQLAlchemy decodes")
-    named = [name for name in ("dbname", "database") if name in query]
-    if len(named) + bool(database) > 1:
-        raise _invalid(f"it names the database in more than one place ({', '.join(named)} in its query)")
-
-
-def _many_hosts(hosts: list[str], query: dict[str, list[str]], port: str) -> tuple[str, str]:
-    """``host=a:1&host=b:2``: hosts and ports, each with commas between."""
-    pairs = [host.split(":") if ":" in host else [host, ""] for host in hosts]
-    if any(len(pair) != 2 for pair in pairs):
-        raise _invalid("a host in its query has more than one colon")
-    if "port" in query or port:
+def _host_and_port(host: str, port: str, query: dict[str, list[str]]) -> tuple[str, str]:
+    """Hosts and ports as libpq takes them, several with commas between; both are taken out of ``query``."""
+    hosts = query.pop("host", [])
+    ports = query.pop("port", [])
+    if (len(hosts) > 1 and (port or ports)) or ("," in "".join(hosts) and port and not ports):
         raise _invalid("it gives a port beside several hosts")
-    for _, each in pairs:
-        _judge_port(each)
-    names, ports = zip(*pairs)
-    return ",".join(names), ",".join(ports)
-
-
-def _host(host: str, query: dict[str, list[str]], port: str) -> str:
-    """``host=a``, or ``host=a,b``."""
-    if "port" not in query and re.match(r"[a-zA-Z0-9\-.]*:\d*$", host):
+    if len(hosts) > 1:
+        # host=a:1&host=b:2
+        names, _, numbers = zip(*(each.partition(":") for each in hosts))
+        hosts, ports = [",".join(names)], [",".join(numbers)]
+    elif hosts and not ports and re.match(r"[a-zA-Z0-9\-.]*:\d*$", hosts[0]):
         raise _invalid("its query has one host with a port, which SQLAlchemy 1.4 takes for the host's name")
-    if "," in host and port and "port" not in query:
-        raise _invalid("it gives a port beside several hosts")
-    return host
-
-
-def _judge_ports(text: str, hosts: list[str]) -> None:
-    """2.0 wants as many ports as hosts in the query; 1.4 leaves that to libpq."""
-    ports = text.split(",")
-    for port in ports:
-        _judge_port(port)
-    if len(ports) != (len(hosts[0].split(",")) if hosts else 1):
-        raise _invalid("its query has not as many ports as hosts")
-
-
-def _judge_port(port: str) -> None:
-    if not re.fullmatch(r"(?:[1-9][0-9]*)?", port):
-        raise _invalid("a port in its query is not a number")
-
-
-def _target(arguments: dict[str, str]) -> Target:
-    named = {name: arguments.pop(name) for name in ("host", "dbname", "user", "password")}
-    port = arguments.pop("port")
-    if port and "," in port:
-        arguments["port"] = port
-    return Target(**named, port=int(port) if port and "," not in port else None, options=arguments)
+    if ports:
+        port = ports[0]
+        if not re.fullmatch(r"(?:[1-9][0-9]*)?(?:,(?:[1-9][0-9]*)?)*", port):
+            raise _invalid("a port in its query is not a number")
+        # 2.0 wants this; 1.4 leaves it to libpq.
+        if port.count(",") != (hosts[0].count(",") if hosts else 0):
+            raise _invalid("its query has not as many ports as hosts")
+    return hosts[0] if hosts else host, port
 
 
 def _invalid(what: str) -> Refused:
@@ -212,9 +172,9 @@ def _invalid(what: str) -> Refused:
 
 def _unsupported(driver: str) -> Refused:
     if driver == "postgres":
-        remedy = "Write postgresql:// in its place; SQLAlchemy has not taken postgres:// since 1.4."
+        remedy = "Write postgresql:// instead; SQLAlchemy has not taken postgres:// since 1.4."
     elif driver.startswith("postgresql+"):
-        remedy = "Write postgresql:// or postgresql+psycopg2:// in its place, and install psycopg2."
+        remedy = "Write postgresql:// or postgresql+psycopg2:// instead, and install psycopg2."
     else:
         remedy = "Point it to a PostgreSQL database (postgresql://…)."
     return Refused("database_unsupported", f"The database URL in the app's config is of {driver}://.", remedy)
