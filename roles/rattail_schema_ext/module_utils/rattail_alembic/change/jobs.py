@@ -39,7 +39,7 @@ def upgrade(ready: Ready, lock: Lock, catalog: Catalog, *, record: bool = False)
         own=whose[standard(request.app)],
         lock_pid=lock.pid,
         catalog=catalog,
-        leaving=frozenset(name for name, facts in ready.facts.items() if facts.leaves or facts.unread),
+        leaving=ready.leaving,
         compare=True,
         record=record,
     )
