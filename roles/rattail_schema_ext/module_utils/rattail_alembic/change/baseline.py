@@ -24,7 +24,7 @@ from ..problem import Refused
 from ..revisions import script
 from ..revisions.graph import Revision
 from . import history
-from .under_lock import Log, locked, look_afterwards, refusals, silent
+from .under_lock import Log, locked, look_afterwards, refusals
 
 HEADS = "heads"
 _ONLY_UNKNOWN = "Name only revisions of branches that have no row yet; for those that are behind, run an upgrade."
@@ -35,7 +35,7 @@ where c.relkind in ('r', 'p') and n.nspname !~ '^pg_' and n.nspname <> 'informat
 """
 
 
-def run(request: Request, *, check_mode: bool = False, log: Log = silent) -> Answer:
+def run(request: Request, *, log: Log, check_mode: bool = False) -> Answer:
     """Look, compare the tables with the revisions, win the lock, write the rows, and look again.
 
     :param log: takes sentences for a person who waits.

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ..observe import report
 from ..observe.answer import Answer
@@ -26,21 +26,13 @@ from ..problem import Refused
 from ..revisions import script
 from ..revisions.graph import Graph, Revision
 from ..revisions.locations import standard
-from . import failure, history, jobs, partial, retry
-from .under_lock import Log, locked, look_afterwards, refusals, save, silent
+from . import failure, history, partial, retry
+from .under_lock import Log, locked, look_afterwards, refusals, save, upgrade_job
 
 BASE = "base"
 
 
-@dataclass(frozen=True)
-class Undo:
-    """What a revert does: Alembic's destination, and the revisions to undo, newest first."""
-
-    destination: str
-    revisions: tuple[Revision, ...]
-
-
-def run(request: Request, *, check_mode: bool = False, log: Log = silent) -> Answer:
+def run(request: Request, *, log: Log, check_mode: bool = False) -> Answer:
     """Look, win the lock, make a backup, undo the revisions after ``request.revert_to``, and look again.
 
     :param log: takes sentences for a person who waits.
@@ -54,20 +46,20 @@ def run(request: Request, *, check_mode: bool = False, log: Log = silent) -> Ans
         return answer
     with refusals(answer):
         _refuse_unsafe(request)
-        undo = _plan(before.ready())
-        ready = _look_at_undone(before.ready(), undo, answer)
-        names = dict.fromkeys(each.revision for each in undo.revisions)
-        undone = report.describe(ready.locations, ready.graph, names)
+        destination, revisions = _plan(before.ready())
+        ready = _look_at_undone(before.ready(), revisions, answer)
+        names = [each.revision for each in revisions]
+        undone = report.describe(ready.locations, ready.graph, dict.fromkeys(names))
         answer.diff = report.as_diff(undone, answer.database, undone=True)
         if check_mode:
             answer.changed, answer.reverted = bool(undone), undone
         elif undone:
-            locked(ready, answer, log, lambda lock: _alone(ready, undo, answer, lock))
+            locked(ready, answer, log, lambda lock: _alone(ready, destination, names, answer, lock))
     return answer
 
 
-def _plan(ready: Ready) -> Undo:
-    """The revisions to undo.
+def _plan(ready: Ready) -> tuple[str, tuple[Revision, ...]]:
+    """Alembic's destination, and the revisions to undo, newest first.
 
     :raises Refused: where it is not confirmed (``APP@REVISION``), or more than the app's own would be undone.
     """
@@ -96,17 +88,17 @@ def _plan(ready: Ready) -> Undo:
             "See with playbooks/status.yml where it is.",
         )
     undone = _undone(graph, applied, target, location)
-    return Undo(_base_of(own, request.app) if target == BASE else target, undone)
+    return _base_of(own, request.app) if target == BASE else target, undone
 
 
-def _look_at_undone(ready: Ready, undo: Undo, answer: Answer) -> Ready:
+def _look_at_undone(ready: Ready, revisions: Sequence[Revision], answer: Answer) -> Ready:
     """What can be seen beforehand, as with an upgrade: by the text of the downgrades, and by what the role may do.
 
     :raises Refused: where database, backup or history stand in the way.
     """
-    if not undo.revisions:
+    if not revisions:
         return ready
-    facts = {each.revision: script.inspect(ready.file(each), "downgrade") for each in undo.revisions}
+    facts = {each.revision: script.inspect(ready.file(each), "downgrade") for each in revisions}
     for name, each in facts.items():
         answer.warn(*script.leaving(name, each))
     answer.warn(*script.not_read(facts))
@@ -160,13 +152,13 @@ def _base_of(own: Sequence[Revision], app: str) -> str:
     return f"{labels[0]}@base"
 
 
-def _alone(ready: Ready, undo: Undo, answer: Answer, lock: Lock) -> None:
+def _alone(ready: Ready, destination: str, order: Sequence[str], answer: Answer, lock: Lock) -> None:
     """The revert, once the lock is won."""
-    order = [each.revision for each in undo.revisions]
     with lock.connection.cursor() as cursor:
         found = catalog.snapshot(cursor)
     save(ready, answer, lock)
-    tried = retry.run(jobs.revert(ready, lock, found, undo.destination, order), lock, ready.request.lock_retries)
+    job = replace(upgrade_job(ready, lock, found), destination=destination, downward=True, only=tuple(order))
+    tried = retry.run(job, lock, ready.request.lock_retries)
     failure.report_events(answer, tried)
     after = look_afterwards(ready, answer, "The revert was run")
     if after is None:

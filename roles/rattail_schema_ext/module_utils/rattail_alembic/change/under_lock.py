@@ -1,6 +1,6 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What upgrade, revert and baseline have in common: win the lock, make a backup, look again."""
+"""What upgrade, revert and baseline have in common: win the lock, make a backup, prepare the job, look again."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ..copies import backup
-from ..observe import report
+from ..migration.job import Job
+from ..observe import owners, report
 from ..observe.answer import Answer, Backup, Holder
 from ..observe.answer import Lock as Wait
 from ..observe.look import look
 from ..observe.observation import Ready
+from ..postgres.catalog import Catalog
 from ..postgres.connection import driver
+from ..postgres.limits import Limits
 from ..postgres.lock import Lock, take
 from ..problem import Refused
+from ..revisions.locations import standard
 
 # Takes a sentence for a person who waits.
 Log = Callable[[str], None]
-
-
-def silent(_sentence: str) -> None:
-    """A log that keeps nothing."""
 
 
 @contextmanager
@@ -68,6 +68,35 @@ def save(ready: Ready, answer: Answer, lock: Lock) -> None:
     )
     answer.backup = Backup(made.file, made.size, made.sha256, made.seconds, made.mode, list(made.pruned))
     answer.warn(*made.warnings)
+
+
+def upgrade_job(ready: Ready, lock: Lock, catalog: Catalog, *, record: bool = False) -> Job:
+    """The job of bringing the database to the heads.
+
+    :param catalog: what the lock's connection sees now.
+    :param record: whether it tells the SQL of each revision.
+    """
+    request = ready.request
+    whose = owners.of_locations(ready)
+    return Job(
+        app=request.app,
+        config_file=request.config_file,
+        target=ready.target,
+        database=ready.contents.identity["name"],
+        redirect=ready.redirect,
+        unpooled=not ready.contents.pooling,
+        only=tuple(revision.revision for revision in ready.plan.pending),
+        limits=Limits(request.lock_timeout_seconds, request.statement_timeout_seconds),
+        policy=request.policy,
+        policy_data=request.policy_data,
+        prefixes=owners.of_revisions(ready, whose),
+        own=whose[standard(request.app)],
+        lock_pid=lock.pid,
+        catalog=catalog,
+        leaving=ready.leaving,
+        compare=True,
+        record=record,
+    )
 
 
 def look_afterwards(ready: Ready, answer: Answer, what: str) -> Ready | None:

@@ -16,9 +16,9 @@ from ..postgres.connection import run as ask
 from ..postgres.contents import quoted
 from ..postgres.kinds import RELATIONS
 from ..postgres.lock import Lock
-from . import failure, history, jobs, partial, retry
+from . import failure, history, partial, retry
 from .rehearsal import rehearse
-from .under_lock import Log, bring_up_to_date, locked, look_afterwards, refusals, save, silent
+from .under_lock import Log, bring_up_to_date, locked, look_afterwards, refusals, save, upgrade_job
 
 # A column's own sequence goes with its table.
 _OTHERS = """
@@ -32,7 +32,7 @@ order by 1, 2
 """
 
 
-def run(request: Request, *, check_mode: bool = False, log: Log = silent, with_sql: bool = False) -> Answer:
+def run(request: Request, *, log: Log, check_mode: bool = False, with_sql: bool = False) -> Answer:
     """Look, win the lock, make a backup, rehearse, run ``upgrade heads``, and look again.
 
     :param log: takes sentences for a person who waits.
@@ -67,7 +67,7 @@ def _alone(before: Ready, answer: Answer, lock: Lock, executed: dict[str, list[s
     with lock.connection.cursor() as cursor:
         answer.warn(*partial.clear(cursor, ready))
         found = catalog.snapshot(cursor)
-    job = jobs.upgrade(ready, lock, found, record=executed is not None)
+    job = upgrade_job(ready, lock, found, record=executed is not None)
     if backup_wanted(request, ready.plan, ready.contents):
         save(ready, answer, lock)
     rehearse(ready, job, answer, lock)
@@ -79,9 +79,8 @@ def _alone(before: Ready, answer: Answer, lock: Lock, executed: dict[str, list[s
     if after is None:
         return
     fresh = after.graph.applied(after.plan.rows) - ready.graph.applied(ready.plan.rows)
-    answer.applied = report.describe(
-        ready.locations, ready.graph, tried.seconds(name for name in job.only if name in fresh)
-    )
+    took = tried.seconds(name for name in job.only if name in fresh)
+    answer.applied = report.describe(ready.locations, ready.graph, took)
     with lock.connection.cursor() as cursor:
         if after.plan.pending or after.plan.unknown:
             partial.report(cursor, answer, tried, found)

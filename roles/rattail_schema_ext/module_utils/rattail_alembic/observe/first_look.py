@@ -211,10 +211,8 @@ def _look_at_database(seen: Observation, deeper: Deeper) -> None:
     contents = look_at_database(seen.target, request.base.tables)
     database_checks.refuse_unexpected(contents, request.expected_database)
     seen.version_table = VERSION_TABLE
-    if (
-        not _env_is_cores(request, seen.section.script_location)
-        and environment.package_directory(request.app) is not None
-    ):
+    installed = environment.package_directory(request.app) is not None
+    if installed and not _env_is_cores(request, seen.section.script_location):
         # Its version table may have another name or schema, which only env.py knows.
         seen.fast_path = False
         rows, seen.version_table = deeper.version_table(request.config_file, seen.section.options())

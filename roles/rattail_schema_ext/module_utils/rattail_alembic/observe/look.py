@@ -15,7 +15,7 @@ from . import first_look
 from .observation import Observation, Ready, backup_wanted
 from .report import branch_names
 from .request import Request
-from .writable import judge_writable, past_pooler, refuse_without_backup, refuse_without_history
+from .writable import judge_writable, refuse_without_backup, refuse_without_history, to_write
 
 
 class _Deeper:
@@ -43,16 +43,15 @@ class _Deeper:
 
         :raises Refused: where the server, the role's rights, the backup or the history stand in the way.
         """
-        before = seen.ready()
-        request, pending = seen.request, before.plan.pending
-        seen.direct, contents = past_pooler(request, before.contents)
-        seen.contents = contents
+        ready = to_write(seen.ready())
+        seen.direct, seen.contents = ready.redirect, ready.contents
+        request, pending = ready.request, ready.plan.pending
         core = request.base.version_location
         # Of core's hundreds only the tables matter, and only to a role that does not own them all.
         facts = {
-            each.revision: script.inspect(before.file(each))
+            each.revision: script.inspect(ready.file(each))
             for each in pending
-            if each.location != core or contents.others
+            if each.location != core or ready.contents.others
         }
         seen.leaving = frozenset(name for name, each in facts.items() if each.leaves or each.unread)
         seen.concurrent_indexes = {index: name for name, each in facts.items() for index in each.concurrent_indexes}
@@ -60,16 +59,15 @@ class _Deeper:
             seen.warnings += script.leaving(name, each)
         own = [each.revision for each in pending if each.location != core]
         seen.warnings += script.not_read({name: facts[name] for name in own})
-        _warn_of_order(seen, before)
+        _warn_of_order(seen, ready)
         needs = script.demands(facts.values())
         seen.warnings += judge_writable(
-            contents, altered=needs.altered, referenced=needs.referenced, option=request.database_option
+            ready.contents, altered=needs.altered, referenced=needs.referenced, option=request.database_option
         )
-        way = seen.direct or before.target
-        if backup_wanted(request, before.plan, contents):
-            refuse_without_backup(request, way)
+        if backup_wanted(request, ready.plan, ready.contents):
+            refuse_without_backup(request, ready.way)
         if request.rehearsal == "clone":
-            scratch.refuse_impossible(way, bin_dir=request.postgresql_bin_dir)
+            scratch.refuse_impossible(ready.way, bin_dir=request.postgresql_bin_dir)
         elif request.rehearsal == "transaction":
             for name, each in facts.items():
                 if each.leaves:

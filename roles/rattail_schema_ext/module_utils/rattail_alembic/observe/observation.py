@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 from ..config import section
@@ -62,6 +62,11 @@ class Observation:
     fast_path: bool = True
 
     @property
+    def way(self) -> Target | None:
+        """The way to the database: past a pooler where there is one, else the app's own."""
+        return self.direct or self.target
+
+    @property
     def moves(self) -> bool:
         """Whether the work tree is not at the commit wanted."""
         return self.wanted is not None and self.wanted.differs_from(self.checkout)
@@ -86,22 +91,7 @@ class Observation:
     def ready(self) -> Ready:
         """The same for what follows a look that came to a plan, which every other part comes before."""
         assert self.target and self.contents and self.section and self.graph and self.plan
-        return Ready(
-            request=self.request,
-            checkout=self.checkout,
-            section=self.section,
-            locations=tuple(self.locations),
-            texts=self.texts,
-            leaving=self.leaving,
-            concurrent_indexes=self.concurrent_indexes,
-            graph=self.graph,
-            target=self.target,
-            way=self.direct or self.target,
-            contents=self.contents,
-            version_table=self.version_table,
-            plan=self.plan,
-            todo=tuple(self.todo),
-        )
+        return Ready(**{each.name: getattr(self, each.name) for each in fields(Ready)})
 
 
 class Deeper(Protocol):
@@ -135,7 +125,7 @@ class Ready:
     request: Request
     checkout: git.Checkout
     section: section.Wanted
-    locations: tuple[Location, ...]
+    locations: Sequence[Location]
     texts: Mapping[str, str]
     leaving: frozenset[str]
     concurrent_indexes: Mapping[str, str]
@@ -145,7 +135,7 @@ class Ready:
     contents: Contents
     version_table: str
     plan: Plan
-    todo: tuple[str, ...]
+    todo: Sequence[str]
 
     def file(self, revision: Revision) -> RevisionFile:
         """The file of a revision; without text where that is not known."""

@@ -119,20 +119,20 @@ def _qualified(table: OthersTable) -> str:
     return f"{quoted(table.schema)}.{quoted(table.name)}"
 
 
-def past_pooler(request: Request, contents: Contents) -> tuple[Target | None, Contents]:
-    """The way to the same database that the host's config has for migrations, where it has one, and a look by it.
+def to_write(ready: Ready) -> Ready:
+    """The same by the way that the host's config has for migrations, past a pooler, where it has one.
 
-    :param contents: what was seen by the app's own way.
-    :returns: None and ``contents`` where there is no such way.
     :raises Refused: where it leads nowhere, or elsewhere.
     """
+    request, seen = ready.request, ready.contents
     if not request.database_option:
-        return None, contents
+        return ready
     url = database_url.direct_url(request.config_file, request.base, os.environ, request.database_option)
     direct = parse_url(url)
     found = look_at(direct, request.base.tables)
-    refuse_another_place(contents, found, request.database_option)
-    return direct, replace(found, rows=contents.rows, other_version_tables=contents.other_version_tables)
+    refuse_another_place(seen, found, request.database_option)
+    found = replace(found, rows=seen.rows, other_version_tables=seen.other_version_tables)
+    return replace(ready, way=direct, contents=found)
 
 
 def refuse_another_place(app: Contents, direct: Contents, option: str) -> None:
@@ -154,15 +154,6 @@ def refuse_another_place(app: Contents, direct: Contents, option: str) -> None:
     else:
         return
     raise Refused("database_option_elsewhere", f"The URL in {option} leads to {differ}.", remedy)
-
-
-def to_write(ready: Ready) -> Ready:
-    """The same where nothing was pending, so that no look has yet gone past a pooler.
-
-    :raises Refused: as :func:`past_pooler` does.
-    """
-    direct, contents = past_pooler(ready.request, ready.contents)
-    return replace(ready, way=direct or ready.target, contents=contents)
 
 
 def refuse_without_backup(request: Request, way: Target) -> None:
