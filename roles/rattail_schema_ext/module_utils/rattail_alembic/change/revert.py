@@ -10,12 +10,11 @@ from dataclasses import replace
 from ..observe import report
 from ..observe.answer import Answer
 from ..observe.database_checks import listed
-from ..observe.look import look
+from ..observe.look import judge_revisions, look
 from ..observe.observation import Ready
 from ..observe.request import Request
 from ..observe.writable import (
     UPGRADES_OWN,
-    judge_writable,
     refuse_without_backup,
     refuse_without_history,
     to_write,
@@ -23,7 +22,6 @@ from ..observe.writable import (
 from ..postgres import catalog
 from ..postgres.lock import Lock
 from ..problem import Refused
-from ..revisions import script
 from ..revisions.graph import Graph, Revision
 from ..revisions.locations import standard
 from . import failure, history, partial, retry
@@ -98,22 +96,7 @@ def _look_at_undone(ready: Ready, revisions: Sequence[Revision], answer: Answer)
     """
     if not revisions:
         return ready
-    facts = {each.revision: script.inspect(ready.file(each), "downgrade") for each in revisions}
-    for name, each in facts.items():
-        answer.warn(*script.leaving(name, each))
-    answer.warn(*script.not_read(facts))
-    leaving = frozenset(name for name, each in facts.items() if each.leaves or each.unread)
-    ready = replace(to_write(ready), leaving=leaving)
-    needs, option = script.demands(facts.values()), ready.request.database_option
-    answer.warn(
-        *judge_writable(
-            ready.contents,
-            altered=needs.altered,
-            referenced=needs.referenced,
-            option=option,
-            creates=needs.creates,
-        )
-    )
+    ready = judge_revisions(to_write(ready), revisions, answer.warn, "downgrade")
     refuse_without_backup(ready.request, ready.way)
     refuse_without_history(ready.request.history_dir)
     return ready

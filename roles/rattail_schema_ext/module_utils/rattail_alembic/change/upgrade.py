@@ -9,7 +9,7 @@ from typing import Any
 from ..observe import owners, report
 from ..observe.answer import Answer
 from ..observe.look import look
-from ..observe.observation import Ready, backup_wanted
+from ..observe.observation import Ready
 from ..observe.request import Request
 from ..postgres import catalog
 from ..postgres.connection import run as ask
@@ -68,7 +68,7 @@ def _alone(before: Ready, answer: Answer, lock: Lock, executed: dict[str, list[s
         answer.warn(*partial.clear(cursor, ready))
         found = catalog.snapshot(cursor)
     job = upgrade_job(ready, lock, found, record=executed is not None)
-    if backup_wanted(request, ready.plan, ready.contents):
+    if ready.backup_wanted:
         save(ready, answer, lock)
     rehearse(ready, job, answer, lock)
     tried = retry.run(job, lock, request.lock_retries)

@@ -4,15 +4,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
 from ..copies import scratch
 from ..host import commits, git
 from ..migration import ask_app
 from ..problem import Refused
 from ..revisions import script
+from ..revisions.graph import Revision
 from . import first_look
-from .observation import Observation, Ready, backup_wanted
+from .observation import Observation, Ready
 from .report import branch_names
 from .request import Request
 from .writable import judge_writable, refuse_without_backup, refuse_without_history, to_write
@@ -45,39 +48,58 @@ class _Deeper:
         """
         ready = to_write(seen.ready())
         seen.direct, seen.contents = ready.redirect, ready.contents
-        request, pending = ready.request, ready.plan.pending
-        core = request.base.version_location
-        # Of core's hundreds only the tables matter, and only to a role that does not own them all.
-        facts = {
-            each.revision: script.inspect(ready.file(each))
-            for each in pending
-            if each.location != core or ready.contents.others
-        }
-        seen.leaving = frozenset(name for name, each in facts.items() if each.leaves or each.unread)
-        seen.concurrent_indexes = {index: name for name, each in facts.items() for index in each.concurrent_indexes}
-        for name, each in facts.items():
-            seen.warnings += script.leaving(name, each)
-        own = [each.revision for each in pending if each.location != core]
-        seen.warnings += script.not_read({name: facts[name] for name in own})
+        request = ready.request
         _warn_of_order(seen, ready)
-        needs = script.demands(facts.values())
-        seen.warnings += judge_writable(
-            ready.contents, altered=needs.altered, referenced=needs.referenced, option=request.database_option
-        )
-        if backup_wanted(request, ready.plan, ready.contents):
+        ready = judge_revisions(ready, ready.plan.pending, lambda *warnings: seen.warnings.extend(warnings))
+        seen.leaving, seen.concurrent_indexes = ready.leaving, ready.concurrent_indexes
+        if ready.backup_wanted:
             refuse_without_backup(request, ready.way)
         if request.rehearsal == "clone":
             scratch.refuse_impossible(ready.way, bin_dir=request.postgresql_bin_dir)
         elif request.rehearsal == "transaction":
-            for name, each in facts.items():
-                if each.leaves:
-                    raise cannot_be_rehearsed(f"revision {name} ({each.path}) leaves it")
+            for each in ready.plan.pending:
+                if each.revision in ready.leaving and script.inspect(ready.file(each)).leaves:
+                    raise cannot_be_rehearsed(f"revision {each.revision} ({each.path}) leaves it")
         refuse_without_history(request.history_dir)
 
 
 def look(request: Request) -> Observation:
     """Look at everything, as the user who owns the environment, with the environment's own Python."""
     return first_look.look(request, _Deeper())
+
+
+def judge_revisions(
+    ready: Ready, revisions: Sequence[Revision], warn: Callable[..., None], function: str = "upgrade"
+) -> Ready:
+    """Read the revisions that are to run, and see whether the role may do what they do.
+
+    :param warn: takes warnings.
+    :param function: the one that is to run, ``upgrade`` or ``downgrade``.
+    :returns: the same with ``leaving`` and ``concurrent_indexes`` of those revisions.
+    :raises Refused: as :func:`writable.judge_writable` does.
+    """
+    core = ready.request.base.version_location
+    # Of core's hundreds only the tables matter, and only to a role that does not own them all.
+    read = [each for each in revisions if each.location != core or ready.contents.others]
+    facts = {each.revision: script.inspect(ready.file(each), function) for each in read}
+    for name, found in facts.items():
+        warn(*script.leaving(name, found))
+    warn(*script.not_read({each.revision: facts[each.revision] for each in read if each.location != core}))
+    needs = script.demands(facts.values())
+    warn(
+        *judge_writable(
+            ready.contents,
+            altered=needs.altered,
+            referenced=needs.referenced,
+            option=ready.request.database_option,
+            creates=needs.creates or function == "upgrade",
+        )
+    )
+    return replace(
+        ready,
+        leaving=frozenset(name for name, found in facts.items() if found.leaves or found.unread),
+        concurrent_indexes={index: name for name, found in facts.items() for index in found.concurrent_indexes},
+    )
 
 
 def _warn_of_order(seen: Observation, ready: Ready) -> None:

@@ -146,9 +146,8 @@ class Ready:
         """Where the app's connections are led instead; None where they go as they are."""
         return self.way if self.way is not self.target else None
 
-
-def backup_wanted(request: Request, plan: Plan, contents: Contents) -> bool:
-    """Whether something is pending on a database that holds something: one without core's tables may hold another
-    application's.
-    """
-    return bool(request.backup != "none" and plan.pending and (plan.state != EMPTY or contents.tables))
+    @property
+    def backup_wanted(self) -> bool:
+        """Whether something is pending on a database that holds something, be it another application's."""
+        holds = self.plan.state != EMPTY or self.contents.tables
+        return self.request.backup != "none" and bool(self.plan.pending) and holds
