@@ -1,6 +1,6 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What stands half way in a database after a revision that left its transaction did not come to its end."""
+"""What stays in a database of a revision that left its transaction and failed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..postgres.catalog_changes import difference, undo_sql
 from ..postgres.connection import run
 from .retry import Attempts
 
-# Indexes that nobody is building just now; the lock of CREATE INDEX CONCURRENTLY is on both.
+# Indexes that no other session is building: CREATE INDEX CONCURRENTLY locks both, index and table.
 _INDEXES = """
 select c.oid::regclass::text, c.relname, n.nspname, t.relname, i.indisvalid
 from pg_index i join pg_class c on c.oid = i.indexrelid join pg_class t on t.oid = i.indrelid

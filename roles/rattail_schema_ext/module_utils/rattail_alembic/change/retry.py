@@ -35,7 +35,7 @@ from pg_stat_activity where pid = any (pg_blocking_pids(%s)) order by xact_start
 
 @dataclass
 class Attempts:
-    """What came of it: the last child's outcome, how often it was tried again, and who was in the way last.
+    """The last child's outcome, how often the migration was tried again, and which sessions blocked it last.
 
     Among the outcome's events are those of revisions that an earlier child committed.
     """

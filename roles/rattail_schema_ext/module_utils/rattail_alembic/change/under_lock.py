@@ -74,7 +74,7 @@ def upgrade_job(ready: Ready, lock: Lock, catalog: Catalog, *, record: bool = Fa
     """The job of bringing the database to the heads.
 
     :param catalog: what the lock's connection sees now.
-    :param record: whether it tells the SQL of each revision.
+    :param record: whether it reports the SQL of each revision.
     """
     request = ready.request
     whose = owners.of_locations(ready)

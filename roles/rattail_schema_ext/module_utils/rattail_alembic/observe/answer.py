@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What the role returns: every key, its type, its empty value, and what it means.
 
-Modules build an :class:`Answer`, and the controller builds it anew from what a host sent. The documentation of the
+Modules build an :class:`Answer`, and the controller builds it again from what a host sent. The documentation of the
 modules' results and the table in the README are written from here (``scripts/document.py``).
 """
 

@@ -108,7 +108,7 @@ def pooled(contents: Contents, option: str = "") -> Refused | None:
             "so that locks and timeouts would be lost"
         )
     else:
-        why = "gave no second connection, so that it cannot be told whether locks and timeouts would be lost"
+        why = "gave no second connection, so it is not known whether locks and timeouts would be lost"
     return Refused(
         "database_pooled",
         f"{f'The URL in {option}' if option else 'The database URL'} leads to {place(contents)} through a pooler that "

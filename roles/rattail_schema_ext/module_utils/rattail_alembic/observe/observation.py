@@ -114,12 +114,12 @@ class Deeper(Protocol):
 
 @dataclass(frozen=True)
 class Ready:
-    """What is known once a look has found nothing in the way; see :class:`Observation`.
+    """What is known once a look has come to a plan; see :class:`Observation`.
 
     ``target`` is where the app's config leads, and ``way`` how the same database is reached for a change: past a pooler
     where there is one. ``texts`` are those of all revisions, by path. Of the revisions that are to run, ``leaving`` are
-    those that leave their transaction, or may do so where they could not be read, and ``concurrent_indexes`` tells for
-    an index which one builds it concurrently.
+    those that leave their transaction, or may do so where they could not be read. ``concurrent_indexes`` has the
+    indexes that they build concurrently: index → revision.
     """
 
     request: Request
