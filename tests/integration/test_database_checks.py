@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from ansible.module_utils.rattail_alembic.observe import database_checks
+from ansible.module_utils.rattail_alembic.observe import database_checks, writable
 from ansible.module_utils.rattail_alembic.postgres.contents import Contents, OthersTable, VersionTable, look_at
 from ansible.module_utils.rattail_alembic.postgres.url import parse_url
 from ansible.module_utils.rattail_alembic.problem import Problem, Refused
@@ -39,8 +39,8 @@ def guarded(database: Database) -> str:
 def refusal(contents: Contents, *, altered: Collection[str] = (), referenced: Collection[str] = ()) -> Problem:
     """What is refused of the database as it is, or else of an upgrade."""
     with pytest.raises(Refused) as caught:
-        database_checks.judge(contents, expected="", known=KNOWN)
-        database_checks.judge_upgrade(contents, altered=altered, referenced=referenced)
+        database_checks.judge_schemas(contents, KNOWN)
+        writable.judge_writable(contents, altered=altered, referenced=referenced)
     return caught.value.problem
 
 
@@ -71,17 +71,18 @@ def test_the_facts_of_a_database_in_which_all_is_right(database: Database) -> No
     assert contents.version_rights == ("SELECT", "INSERT", "UPDATE", "DELETE")
     assert (contents.other_version_tables, contents.others) == ((), ())
     assert not contents.standby and not contents.read_only and contents.pooling == ""
-    assert database_checks.judge(contents, expected=database.name, known=contents.rows) == []
-    assert database_checks.judge_upgrade(contents, altered={"product"}, referenced={"user"}) == []
+    database_checks.refuse_unexpected(contents, database.name)
+    assert database_checks.judge_schemas(contents, contents.rows) == []
+    assert writable.judge_writable(contents, altered={"product"}, referenced={"user"}) == []
 
 
 def test_the_same_database_is_known_again_and_another_is_not(empty: Database, make_database: MakeDatabase) -> None:
     empty.sql(f"grant select on alembic_version to {GUARDED}")
     app, direct, other = look(empty.url), look(guarded(empty)), look(make_database("empty").url)
     assert app.incarnation == direct.incarnation != other.incarnation
-    database_checks.refuse_another_place(app, direct, "a:b")
+    writable.refuse_another_place(app, direct, "a:b")
     with pytest.raises(Refused, match="leads to another database"):
-        database_checks.refuse_another_place(app, other, "a:b")
+        writable.refuse_another_place(app, other, "a:b")
 
 
 # Rights
@@ -96,7 +97,7 @@ def test_the_right_to_create(empty: Database) -> None:
     assert "CREATE on schema public" in problem.cause
     run(problem.remedy.partition(": ")[2].rstrip("."))
     contents = look(guarded(empty))
-    assert database_checks.judge_upgrade(contents) == []
+    assert writable.judge_writable(contents) == []
 
 
 def test_rights_on_the_version_table(empty: Database) -> None:
@@ -108,11 +109,11 @@ def test_rights_on_the_version_table(empty: Database) -> None:
     run(f"grant select, update on alembic_version to {GUARDED}")
     contents = look(guarded(empty))
     assert (contents.rows, contents.version_rights) == (("c2",), ("SELECT", "UPDATE"))
-    assert database_checks.judge(contents, expected="", known=KNOWN) == []
+    assert database_checks.judge_schemas(contents, KNOWN) == []
     problem = refusal(contents)
     assert "INSERT, DELETE on the version table public.alembic_version" in problem.cause
     run(problem.remedy.partition(": ")[2].rstrip("."))
-    assert database_checks.judge_upgrade(look(guarded(empty))) == []
+    assert writable.judge_writable(look(guarded(empty))) == []
 
 
 def test_tables_of_another_role(empty: Database) -> None:
@@ -127,7 +128,7 @@ def test_tables_of_another_role(empty: Database) -> None:
         OthersTable("public", "product", "postgres", False),
         OthersTable("public", "user", "postgres", False),
     )
-    assert database_checks.judge_upgrade(contents, altered={"poser_x"}) == []
+    assert writable.judge_writable(contents, altered={"poser_x"}) == []
     altered, referenced = {"product", "Odd one"}, {"user", "poser_x"}
     change = 'alter table product add a int; alter table "Odd one" add b varchar(32) references "user" (uuid)'
     with pytest.raises(psycopg2.errors.InsufficientPrivilege):
@@ -135,7 +136,7 @@ def test_tables_of_another_role(empty: Database) -> None:
     problem = refusal(contents, altered=altered, referenced=referenced)
     assert "ownership of Odd one, product, which belong to postgres; REFERENCES on user" in problem.cause
     run(problem.remedy.partition(": ")[2].rstrip("."))
-    assert database_checks.judge_upgrade(look(empty.url), altered=altered, referenced=referenced) == []
+    assert writable.judge_writable(look(empty.url), altered=altered, referenced=referenced) == []
     empty.sql(change)
 
 
@@ -190,10 +191,10 @@ def test_a_wrong_search_path(empty: Database, source: str) -> None:
     problem = refusal(contents)
     assert problem.code == "version_table_elsewhere"
     assert f"store as set {source}, leads to schema store, which has none" in problem.cause
-    assert "holds revisions of this code's (c2)" in problem.cause
+    assert "holds revisions of this code (c2)" in problem.cause
     if "URL" not in source:
         empty.sql(problem.remedy.partition("(")[2].partition(")")[0], user="postgres")
-        assert database_checks.judge(look(url), expected="", known=KNOWN) == []
+        assert database_checks.judge_schemas(look(url), KNOWN) == []
 
 
 @pytest.mark.parametrize("source", WRONG)
@@ -218,7 +219,7 @@ def test_a_schema_that_the_role_may_not_use(empty: Database) -> None:
 
 
 OTHERS = {
-    "one that knows our revisions": (("c1",), "holds revisions of this code's (c1)"),
+    "one that knows our revisions": (("c1",), "holds revisions of this code (c1)"),
     "an empty one": ((), "is empty"),
     "somebody else's": (("x1", "x2"), ""),
 }
@@ -233,7 +234,7 @@ def test_a_second_version_table_beside_ours(empty: Database, rows: tuple[str, ..
     if says:
         assert says in refusal(contents).cause
     else:
-        [warning] = database_checks.judge(contents, expected="", known=KNOWN)
+        [warning] = database_checks.judge_schemas(contents, KNOWN)
         assert "another version table, store.alembic_version" in warning and "(x1, x2)" in warning
 
 
@@ -264,8 +265,8 @@ def test_new_tables_in_another_schema_than_the_version_table(empty: Database) ->
     empty.sql(f"create schema {OWNER}")
     contents = look(empty.url)
     assert (contents.rows, contents.schema, contents.version_schema) == (("c2",), OWNER, "public")
-    assert database_checks.judge(contents, expected="", known=KNOWN) == []
-    [warning] = database_checks.judge_upgrade(contents)
+    assert database_checks.judge_schemas(contents, KNOWN) == []
+    [warning] = writable.judge_writable(contents)
     assert f"new tables will be made in {OWNER}" in warning
     empty.sql("create table where_it_goes (a int)")
     assert empty.sql("select schemaname from pg_tables where tablename = 'where_it_goes'") == [(OWNER,)]
@@ -285,7 +286,7 @@ def test_a_database_that_is_set_to_read_only(empty: Database, source: str) -> No
         url += f"&options=-c{setting}%3Don"
     contents = look(url)
     assert (contents.rows, contents.read_only, contents.standby) == (("c2",), True, False)
-    assert database_checks.judge(contents, expected="", known=KNOWN) == []
+    assert database_checks.judge_schemas(contents, KNOWN) == []
     assert refusal(contents).code == "database_read_only"
 
 
@@ -300,12 +301,12 @@ def test_a_standby_can_be_looked_at_and_not_upgraded(pair: standby.Pair) -> None
     primary, replica = look(pair.url(standby.PRIMARY)), look(pair.url(standby.STANDBY))
     assert (primary.standby, primary.read_only, replica.standby, replica.read_only) == (False, False, True, True)
     assert primary.rows == replica.rows == ("c2",)
-    assert database_checks.judge(replica, expected="store", known=KNOWN) == []
-    assert database_checks.judge_upgrade(primary) == []
+    assert database_checks.judge_schemas(replica, KNOWN) == []
+    assert writable.judge_writable(primary) == []
     problem = refusal(replica)
     assert problem.code == "database_read_only" and "is a standby" in problem.cause
     with pytest.raises(Refused, match="another database"):
-        database_checks.refuse_another_place(primary, replica, "a:b")
+        writable.refuse_another_place(primary, replica, "a:b")
 
 
 def test_the_remedy_for_a_standby_finds_the_primary(pair: standby.Pair) -> None:
@@ -359,13 +360,13 @@ def test_how_a_pooler_works_is_told(postgres: Postgres, empty: Database, pool_mo
         for _ in range(5):
             contents = look(pooler.url(empty))
             assert (contents.pooling, contents.rows) == (expected, ("c2",))
-        assert database_checks.judge(contents, expected="", known=KNOWN) == []
+        assert database_checks.judge_schemas(contents, KNOWN) == []
         if expected == "session":
-            assert database_checks.judge_upgrade(contents) == []
+            assert writable.judge_writable(contents) == []
         else:
             assert refusal(contents).code == "database_pooled"
             assert "pool_mode = transaction" in database_checks.warn_pooled(contents)[0]
-        database_checks.refuse_another_place(contents, look(empty.url), "a:b")
+        writable.refuse_another_place(contents, look(empty.url), "a:b")
 
 
 @pytest.mark.parametrize("settings", [{}, {"server_round_robin": "1"}], ids=["last first", "in turn"])

@@ -15,13 +15,13 @@ from support.server import Server
 _LOOK = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-from rattail_alembic.observe import report
 from rattail_alembic.observe.look import look
+from rattail_alembic.observe.report import answer
 from rattail_alembic.observe.request import Request
-answer = report.answer(look(Request.from_parameters(json.loads(sys.argv[2])))).as_result()
+seen = answer(look(Request.from_parameters(json.loads(sys.argv[2])))).as_result()
 heavy = {"alembic", "sqlalchemy", "rattail", "wuttjamaican", "poser"}
 imported = sorted(heavy & {name.partition(".")[0] for name in sys.modules})
-print(json.dumps({"answer": answer, "imported": imported}))
+print(json.dumps({"answer": seen, "imported": imported}))
 """
 
 

@@ -118,7 +118,7 @@ def test_a_revision_that_is_not_to_run_stops_it_before_anything_real(
     bad = server.repository.add_revision("bad", upgrade_sql=sql)
     server.git("pull", "--quiet")
     answer = stopped(server, mode)
-    assert answer["failure"].startswith("The rehearsal failed (") and "nothing was done in earnest" in answer["failure"]
+    assert answer["failure"].startswith("The rehearsal failed (") and "the upgrade was not run" in answer["failure"]
     assert f"Revision {bad} (" in answer["failure"] and words in answer["failure"]
     assert [each["object"] for each in answer["violations"]] == (["table public.ifps_plu"] if "policy" in words else [])
     good, *_ = answer["rehearsal"]["revisions"]
@@ -274,7 +274,7 @@ def test_a_lock_that_a_rehearsal_does_not_get_is_tried_for_again_and_its_holder_
         limits = {"lock_timeout_seconds": 1.5, "lock_retries": 1}
         answer = upgrade(deployed, rehearsal="transaction", **limits)
         pid = blocker.info.backend_pid
-    assert answer["failure"].startswith("The rehearsal failed (the database itself), so nothing was done in earnest.")
+    assert answer["failure"].startswith("The rehearsal failed (the database itself), so the upgrade was not run.")
     assert f"Revision {new} (" in answer["failure"] and "tried 2 times" in answer["failure"], answer["failure"]
     assert f"in the way: pid {pid}" in answer["failure"], answer["failure"]
     assert (answer["retries"], [each["pid"] for each in answer["blockers"]]) == (1, [pid])

@@ -463,9 +463,9 @@ from ansible.module_utils.rattail_alembic.observe.request import Request, argume
 def main() -> None:
     """Do what is asked, and fail where the answer says why."""
     commands: dict[str, Callable[[Request], Answer]] = {
-        "upgrade": lambda request: upgrade.run(request, **mode, tell=module.log, with_sql=module._diff),
-        "revert": lambda request: revert.run(request, **mode, tell=module.log),
-        "baseline": lambda request: baseline.run(request, **mode, tell=module.log),
+        "upgrade": lambda request: upgrade.run(request, **mode, log=module.log, with_sql=module._diff),
+        "revert": lambda request: revert.run(request, **mode, log=module.log),
+        "baseline": lambda request: baseline.run(request, **mode, log=module.log),
         "revision": lambda request: write.run(request, **mode),
         "look": lambda request: report.answer(look(request), check_mode=mode["check_mode"]),
     }

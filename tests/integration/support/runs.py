@@ -37,7 +37,7 @@ class Task:
 
     @property
     def on_host(self) -> bool:
-        """Whether a module was executed on the host. Before the role's own there is a door, where variables are judged."""
+        """Whether a module was executed on the host: before the role's own, variables are judged on the controller."""
         judged = self.action.startswith("rattail_alembic") and not {"answer", "path"} & self.result.keys()
         return self.status != "skipped" and self.action.rpartition(".")[2] not in _ON_CONTROLLER and not judged
 

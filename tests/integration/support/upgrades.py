@@ -25,7 +25,7 @@ def once(parameters):
     told = []
     what, parameters = json.loads(parameters)
     action = {"upgrade": upgrade, "revert": revert, "baseline": baseline}[what]
-    answer = action.run(Request.from_parameters(parameters), tell=told.append)
+    answer = action.run(Request.from_parameters(parameters), log=told.append)
     print(json.dumps({**answer.as_result(), "failure": answer.msg, "told": told}), flush=True)
 """
 _ONCE = f"{_RUN}\nonce(sys.argv[2])\n"

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible.module_utils.rattail_alembic.observe import database_checks
+from ansible.module_utils.rattail_alembic.observe import database_checks, writable
 from ansible.module_utils.rattail_alembic.postgres.contents import Contents, OthersTable, VersionTable, quoted
 from ansible.module_utils.rattail_alembic.problem import Problem, Refused
 
@@ -37,14 +37,15 @@ def elsewhere(schema: str, *rows: str) -> VersionTable:
 
 
 def test_a_good_database_is_not_spoken_of() -> None:
-    assert database_checks.judge(GOOD, expected="", known=KNOWN) == []
-    assert database_checks.judge(GOOD, expected="poser", known=KNOWN) == []
-    assert database_checks.judge_upgrade(GOOD, altered={"product"}, referenced={"vendor"}) == []
+    database_checks.refuse_unexpected(GOOD, "")
+    database_checks.refuse_unexpected(GOOD, "poser")
+    assert database_checks.judge_schemas(GOOD, KNOWN) == []
+    assert writable.judge_writable(GOOD, altered={"product"}, referenced={"vendor"}) == []
     assert database_checks.warn_pooled(GOOD) == []
 
 
 def test_another_database_than_expected() -> None:
-    problem = refusal(database_checks.judge, GOOD, expected="poser_test", known=KNOWN)
+    problem = refusal(database_checks.refuse_unexpected, GOOD, "poser_test")
     assert problem.code == "database_unexpected"
     assert "'poser' on db1, and not to 'poser_test'" in problem.cause
     assert "rattail_schema_ext_expected_database" in problem.remedy
@@ -52,7 +53,7 @@ def test_another_database_than_expected() -> None:
 
 def test_no_schema_at_all() -> None:
     contents = replace(GOOD, rows=(), schema="", version_schema="", search_path_source="database user")
-    problem = refusal(database_checks.judge, contents, expected="", known=KNOWN)
+    problem = refusal(database_checks.judge_schemas, contents, KNOWN)
     assert problem.code == "schema_missing"
     assert '"$user", public as set by ALTER ROLE IN DATABASE' in problem.cause
     assert "GRANT USAGE ON SCHEMA public TO rattail" in problem.remedy
@@ -61,11 +62,11 @@ def test_no_schema_at_all() -> None:
 
 IN_USE = ("c2", "b1")
 SECOND = {
-    "wrong search_path": ((), "", elsewhere("store", "c2"), "holds revisions of this code's (c2)",
+    "wrong search_path": ((), "", elsewhere("store", "c2"), "holds revisions of this code (c2)",
                           "leads to schema public, which has none", "SET search_path = store"),
-    "the same, once it went wrong": ((), "public", elsewhere("store", "c2"), "holds revisions of this code's (c2)",
+    "the same, once it went wrong": ((), "public", elsewhere("store", "c2"), "holds revisions of this code (c2)",
                                      "leads to public.alembic_version, which is empty", "SET search_path = store"),
-    "built twice": (IN_USE, "public", elsewhere("store", "x", "c1"), "holds revisions of this code's (c1)",
+    "built twice": (IN_USE, "public", elsewhere("store", "x", "c1"), "holds revisions of this code (c1)",
                     "leads to public.alembic_version, which is in use", "drop or rename the other"),
     "empty": (IN_USE, "public", elsewhere("store"), "is empty", "which is in use", "drop or rename the other"),
     "closed to the role": (IN_USE, "public", VersionTable("store", None), "cannot be read", "which is in use",
@@ -82,7 +83,7 @@ def test_a_second_version_table(
     contents = replace(
         GOOD, rows=rows, version_schema=schema, other_version_tables=(other,), search_path_source="client"
     )
-    problem = refusal(database_checks.judge, contents, expected="", known=KNOWN)
+    problem = refusal(database_checks.judge_schemas, contents, KNOWN)
     assert problem.code == "version_table_elsewhere"
     assert f"The version table store.alembic_version of 'poser' on db1 {holds}" in problem.cause
     assert leads in problem.cause and "as set by the options of the database URL" in problem.cause
@@ -91,31 +92,31 @@ def test_a_second_version_table(
 
 def test_another_application_s_version_table() -> None:
     contents = replace(GOOD, other_version_tables=(elsewhere("shop", "x1", "x2"), elsewhere("till", "y")))
-    warnings = database_checks.judge(contents, expected="", known=KNOWN)
+    warnings = database_checks.judge_schemas(contents, KNOWN)
     assert [("shop.alembic_version" in each, "(x1, x2)" in each) for each in warnings] == [(True, True), (False, False)]
     both = replace(GOOD, other_version_tables=(elsewhere("shop", "x1"), elsewhere("store", "c1")))
-    assert "store.alembic_version" in refusal(database_checks.judge, both, expected="", known=KNOWN).cause
+    assert "store.alembic_version" in refusal(database_checks.judge_schemas, both, KNOWN).cause
 
 
 def test_new_tables_elsewhere_than_the_version_table() -> None:
     contents = replace(GOOD, schema="rattail")
-    assert database_checks.judge(contents, expected="", known=KNOWN) == []
-    [warning] = database_checks.judge_upgrade(contents)
+    assert database_checks.judge_schemas(contents, KNOWN) == []
+    [warning] = writable.judge_writable(contents)
     assert "lies in schema public, but new tables will be made in rattail" in warning
-    assert database_checks.judge_upgrade(replace(GOOD, schema="s", version_schema="")) == []
+    assert writable.judge_writable(replace(GOOD, schema="s", version_schema="")) == []
 
 
 def test_a_standby() -> None:
     contents = replace(GOOD, standby=True, read_only=True)
-    assert database_checks.judge(contents, expected="", known=KNOWN) == []
-    problem = refusal(database_checks.judge_upgrade, contents)
+    assert database_checks.judge_schemas(contents, KNOWN) == []
+    problem = refusal(writable.judge_writable, contents)
     assert problem.code == "database_read_only"
     assert "'poser' on db1 is a standby" in problem.cause
     assert "target_session_attrs=read-write" in problem.remedy
 
 
 def test_read_only() -> None:
-    problem = refusal(database_checks.judge_upgrade, replace(GOOD, read_only=True))
+    problem = refusal(writable.judge_writable, replace(GOOD, read_only=True))
     assert problem.code == "database_read_only"
     assert "role rattail in 'poser' on db1 are read-only" in problem.cause
     assert "ALTER ROLE rattail RESET default_transaction_read_only" in problem.remedy
@@ -126,21 +127,21 @@ def test_read_only() -> None:
 )
 def test_a_pooler(pooling: str, says: str) -> None:
     contents = replace(GOOD, pooling=pooling)
-    problem = refusal(database_checks.judge_upgrade, contents)
+    problem = refusal(writable.judge_writable, contents)
     assert problem.code == "database_pooled"
     assert problem.cause.startswith("The database URL leads to 'poser' on db1 through a pooler")
     assert says in problem.cause
     assert "rattail_schema_ext_database_option: rattail.db:migration.url" in problem.remedy
     [warning] = database_checks.warn_pooled(contents)
     assert says in warning and "not to upgrade" in warning
-    direct = refusal(database_checks.judge_upgrade, contents, option="rattail.db:migration.url")
+    direct = refusal(writable.judge_writable, contents, option="rattail.db:migration.url")
     assert direct.cause.startswith("The URL in rattail.db:migration.url leads to")
     assert direct.remedy == "Put a URL there that leads to the PostgreSQL server itself."
 
 
 def test_a_pooler_in_session_mode_is_as_good_as_none() -> None:
     contents = replace(GOOD, pooling="session")
-    assert database_checks.judge_upgrade(contents) == database_checks.warn_pooled(contents) == []
+    assert writable.judge_writable(contents) == database_checks.warn_pooled(contents) == []
 
 
 OTHERS = (
@@ -177,7 +178,7 @@ def test_missing_rights(
     commands: list[str],
 ) -> None:
     contents = replace(GOOD, **changes)
-    problem = refusal(database_checks.judge_upgrade, contents, altered=altered, referenced=referenced)
+    problem = refusal(writable.judge_writable, contents, altered=altered, referenced=referenced)
     assert problem.code == "rights_missing"
     assert problem.cause.startswith("The role rattail lacks what is needed in 'poser' on db1: ")
     assert all(words in problem.cause for words in lacks)
@@ -186,12 +187,12 @@ def test_missing_rights(
 
 
 def test_tables_of_others_that_nothing_pending_touches() -> None:
-    assert database_checks.judge_upgrade(replace(GOOD, others=OTHERS), altered={"poser_x"}, referenced={"user"}) == []
+    assert writable.judge_writable(replace(GOOD, others=OTHERS), altered={"poser_x"}, referenced={"user"}) == []
 
 
 def test_a_long_list_is_shortened_but_not_its_remedy() -> None:
     others = tuple(OthersTable("public", f"t{number}", "bob", False) for number in range(8))
-    problem = refusal(database_checks.refuse_missing_rights, replace(GOOD, others=others), [t.name for t in others], [])
+    problem = refusal(writable.judge_writable, replace(GOOD, others=others), altered=[t.name for t in others])
     assert "t0, t1, t2, t3, t4 and 3 more" in problem.cause
     assert problem.remedy.count("ALTER TABLE") == 8
 
@@ -199,9 +200,9 @@ def test_a_long_list_is_shortened_but_not_its_remedy() -> None:
 def test_a_direct_url_has_to_lead_to_the_same_place() -> None:
     option = "rattail.db:migration.url"
     owner = replace(GOOD, identity={**IDENTITY, "user": "owner", "host": "db1.lan", "port": 5433}, may_create=False)
-    database_checks.refuse_another_place(GOOD, owner, option)
+    writable.refuse_another_place(GOOD, owner, option)
     other = replace(owner, incarnation="1/3", identity={**owner.identity, "name": "poser_old"})
-    problem = refusal(database_checks.refuse_another_place, GOOD, other, option)
+    problem = refusal(writable.refuse_another_place, GOOD, other, option)
     assert problem.code == "database_option_elsewhere"
     assert "'poser_old' on db1.lan" in problem.cause and "'poser' on db1)" in problem.cause and option in problem.cause
     for elsewhere in (
@@ -209,7 +210,7 @@ def test_a_direct_url_has_to_lead_to_the_same_place() -> None:
         replace(owner, version_schema="owner"),
         replace(owner, schema=""),
     ):
-        problem = refusal(database_checks.refuse_another_place, GOOD, elsewhere, option)
+        problem = refusal(writable.refuse_another_place, GOOD, elsewhere, option)
         assert problem.code == "database_option_elsewhere"
         assert "schema public" in problem.cause and "ALTER ROLE owner IN DATABASE poser" in problem.remedy
 

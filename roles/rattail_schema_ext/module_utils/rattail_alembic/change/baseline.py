@@ -9,32 +9,36 @@ from dataclasses import replace
 from typing import Any
 
 from ..migration import runner
-from ..observe import history, report
+from ..observe import report
 from ..observe.answer import Answer, Diff
-from ..observe.look import UPGRADES_OWN, judge_writable, look, to_write
+from ..observe.database_checks import listed
+from ..observe.look import look
 from ..observe.observation import Ready
 from ..observe.request import Request
+from ..observe.writable import UPGRADES_OWN, judge_writable, refuse_without_history, to_write
 from ..postgres.connection import connect
 from ..postgres.connection import run as ask
 from ..postgres.contents import VERSION_RIGHTS
 from ..postgres.lock import Lock
 from ..problem import Refused
 from ..revisions import script
-from ..revisions.graph import Graph, Revision, RevisionFile
-from .under_lock import Tell, locked, look_afterwards, silent
+from ..revisions.graph import Revision
+from . import history
+from .under_lock import Log, locked, look_afterwards, refusals
 
 HEADS = "heads"
-_NAMED = 5
+_ONLY_UNKNOWN = "Name only revisions of branches that have no row yet; for those that are behind, run an upgrade."
+# Tables, and whether they are found without a schema.
 _TABLES = """
 select n.nspname, c.relname, pg_table_is_visible(c.oid) from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where c.relkind in ('r', 'p') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
 """
 
 
-def run(request: Request, *, check_mode: bool = False, tell: Tell = silent) -> Answer:
-    """Look, hold the tables against the revisions, win the lock, write the rows, and look again.
+def run(request: Request, *, log: Log, check_mode: bool = False) -> Answer:
+    """Look, compare the tables with the revisions, win the lock, write the rows, and look again.
 
-    :param tell: is told, in a sentence, what a person who waits would like to know.
+    :param log: takes sentences for a person who waits.
     :returns: its ``msg`` says why it failed, and is empty where it did not.
     """
     # A baseline makes no backup, and rehearses nothing.
@@ -43,33 +47,30 @@ def run(request: Request, *, check_mode: bool = False, tell: Tell = silent) -> A
     answer.check_mode = check_mode
     if answer.msg:
         return answer
-    try:
-        ready, rows = _plan(before.ready(), answer)
+    with refusals(answer):
+        ready = before.ready()
+        rows = _plan(ready)
         if rows:
-            _look_for_evidence(ready, rows)
-    except Refused as refused:
-        answer.refuse(refused.problem)
-        return answer
-    answer.diff = _as_diff(ready, rows)
-    if check_mode:
-        answer.changed, answer.stamped = bool(rows), sorted(rows)
-    elif rows:
-        locked(ready, answer, tell, lambda lock: _alone(ready, rows, answer, lock))
+            ready = _look_at_stamped(ready, rows, answer)
+        answer.diff = _as_diff(ready, rows)
+        if check_mode:
+            answer.changed, answer.stamped = bool(rows), sorted(rows)
+        elif rows:
+            locked(ready, answer, log, lambda lock: _alone(ready, rows, answer, lock))
     return answer
 
 
-def _plan(ready: Ready, answer: Answer) -> tuple[Ready, tuple[str, ...]]:
-    """The version rows to write, once it is sure that nothing of what they stand for is applied by its row.
+def _plan(ready: Ready) -> tuple[str, ...]:
+    """The version rows to write; none, where ``heads`` are wanted and all have theirs.
 
-    :returns: no rows, where ``heads`` are wanted and all have theirs.
     :raises Refused: where one of them is not known, or was applied already, or the rows say that a branch is not at its
-        head, or database or history stand in the way.
+        head.
     """
     graph, wanted = ready.graph, ready.request.baseline_revision
     if not wanted:
         raise Refused(
             "baseline_missing",
-            "It is not said which revisions the database is at.",
+            "No revision is named that the database is at.",
             f"Set rattail_schema_ext_baseline_revision, for instance to {list(graph.heads)}.",
         )
     applied = graph.applied(ready.plan.rows)
@@ -82,59 +83,68 @@ def _plan(ready: Ready, answer: Answer) -> tuple[Ready, tuple[str, ...]]:
                 f"{name!r} is no revision that the code knows.",
                 f"Name revisions of it; its heads are {', '.join(graph.heads)}.",
             )
-    present = sorted(set(names) & applied)
-    if present or ready.plan.unknown:
-        what = ", ".join([*present, *ready.plan.unknown])
-        raise Refused(
-            "baseline_applied",
-            f"The version table has {what} already, so the database is no stranger to it.",
-            "Name only revisions of branches that have no row yet; what is merely behind is for the main entry point.",
-        )
+    present = [*sorted(applied.intersection(names)), *ready.plan.unknown]
+    if present:
+        cause = f"The version table has {', '.join(present)} already."
+        raise Refused("baseline_applied", cause, _ONLY_UNKNOWN)
     for head in heads:
-        _refuse_behind(graph, head, applied)
+        location = graph.revisions[head].location
+        if any(graph.revisions[name].location == location for name in graph.ancestors([head]) & applied):
+            cause = f"The version table says that the revisions of {location} are not all applied: {head} is pending."
+            raise Refused("baseline_behind", cause, _ONLY_UNKNOWN)
     # A row that another one implies is not written.
-    rows = [name for name in dict.fromkeys(names) if not any(name in graph.ancestors([o]) - {o} for o in names)]
-    if not rows:
-        return ready, ()
+    return tuple(name for name in dict.fromkeys(names) if not any(name in graph.ancestors([o]) - {o} for o in names))
+
+
+def _look_at_stamped(ready: Ready, rows: Sequence[str], answer: Answer) -> Ready:
+    """See whether the rows can be written, and whether the tables are there that they stand for.
+
+    :raises Refused: where database, history or the tables stand in the way.
+    """
     ready = to_write(ready)
     # Alembic changes or drops a row that a new one implies.
-    implied = graph.ancestors(rows) & set(ready.plan.rows)
+    implied = ready.graph.ancestors(rows) & set(ready.plan.rows)
     rights = VERSION_RIGHTS if implied else ("SELECT", "INSERT")
-    answer.warn(*judge_writable(ready.request, ready.contents, creates=False, rights=rights))
-    answer.warn(*_warn_of_unseen(ready, rows))
-    history.refuse_unwritable(ready.request.history_dir)
-    return ready, tuple(rows)
-
-
-def _refuse_behind(graph: Graph, head: str, applied: frozenset[str]) -> None:
-    location = graph.revisions[head].location
-    before = [name for name in graph.ancestors([head]) & applied if graph.revisions[name].location == location]
-    if before:
-        raise Refused(
-            "baseline_behind",
-            f"The version table says that the revisions of {location} are not all applied: {head} is pending there.",
-            "Name the revisions of branches that have no row yet; what is merely behind is for the main entry point.",
+    option = ready.request.database_option
+    answer.warn(*judge_writable(ready.contents, option=option, creates=False, rights=rights))
+    core, facts = ready.request.base.version_location, _facts(ready)
+    unseen = [
+        each.revision
+        for each in _stamped(ready, rows)
+        if each.location != core and (facts[each.revision].unread or not facts[each.revision].created)
+    ]
+    if unseen:
+        answer.warn(
+            f"The tables alone do not show that all of {listed(unseen)} was applied: "
+            "look for yourself what they change."
         )
+    refuse_without_history(ready.request.history_dir)
+    connection = connect(ready.way)
+    try:
+        _refuse_without_evidence(ready, rows, connection)
+    finally:
+        connection.close()
+    return ready
 
 
-def _refuse_without_evidence(ready: Ready, rows: Sequence[str], tables: frozenset[str]) -> None:
-    """Hold the tables that the stamped revisions make against those that are there.
+def _refuse_without_evidence(ready: Ready, rows: Sequence[str], connection: Any) -> None:
+    """Compare the tables that the stamped revisions make with those that are there.
 
-    :param tables: as :func:`_tables_of` has them.
-    :raises Refused: where one is missing, none can be told of one of the version locations, or one of a later
-        revision is there.
+    :raises Refused: where one is missing, none is known of one of the version locations, or one of a later revision
+        is there.
     """
-    graph = ready.graph
-    stamped = _stamped(graph, rows, ready.plan.rows)
-    facts = _facts(ready)
+    with connection.cursor() as cursor:
+        found = ask(cursor, _TABLES)
+    # As revisions name them: with a schema, and without one where that finds them.
+    tables = {f"{schema}.{name}" for schema, name, _ in found} | {name for _, name, visible in found if visible}
+    stamped, facts = _stamped(ready, rows), _facts(ready)
     expected = script.tables_created(facts[revision.revision] for revision in stamped)
     for location in dict.fromkeys(revision.location for revision in stamped):
         of_it = [revision.revision for revision in stamped if revision.location == location]
         if not expected & script.tables_created(facts[name] for name in of_it):
             raise Refused(
                 "baseline_no_evidence",
-                f"Not one table can be told that {_some(of_it)} of {location} make, so nothing shows that they were "
-                "applied.",
+                f"No table is known that {listed(of_it)} of {location} made, so nothing shows that they were applied.",
                 f"Look for yourself, and use alembic stamp for {'them' if len(of_it) > 1 else 'it'}.",
             )
     missing = sorted(expected - tables)
@@ -143,63 +153,32 @@ def _refuse_without_evidence(ready: Ready, rows: Sequence[str], tables: frozense
         # Core's drop no table in what is not read of them.
         unread = [each.revision for each in stamped if each.location != core and facts[each.revision].unread]
         more = (
-            f" Where {_some(unread)} drops them in lines that could not be read, use alembic stamp." if unread else ""
+            f" Where {listed(unread)} drops them in lines that could not be read, use alembic stamp." if unread else ""
         )
         raise Refused(
             "baseline_table_missing",
-            f"The database lacks tables that are there after {', '.join(rows)}: {_some(missing)}.",
+            f"The database lacks tables that are there after {', '.join(rows)}: {listed(missing)}.",
             f"Name earlier revisions, those that were really applied.{more}",
         )
-    for revision in graph.ordered(()):
+    for revision in ready.graph.ordered(()):
         later = sorted((facts[revision.revision].created - expected) & tables)
-        if revision not in stamped and later and revision.revision not in graph.applied(ready.plan.rows):
+        if later and revision not in stamped and revision.revision in ready.graph.pending(ready.plan.rows):
             raise Refused(
                 "baseline_table_of_later",
-                f"The database has {_some(later)}, which revision {revision.revision} ({revision.path}) makes, "
-                "and that is not among what is to be stamped.",
+                f"The database has {listed(later)}, which revision {revision.revision} ({revision.path}) makes, "
+                "but that revision is not named.",
                 "Name that revision, if it was applied; else drop or rename what is in its way.",
             )
 
 
-def _stamped(graph: Graph, rows: Sequence[str], before: Sequence[str]) -> list[Revision]:
+def _stamped(ready: Ready, rows: Sequence[str]) -> list[Revision]:
     """The revisions that the rows stand for and that were not applied before, in order."""
-    names = graph.ancestors(rows) - graph.applied(before)
-    return [revision for revision in graph.ordered(()) if revision.revision in names]
+    names = ready.graph.ancestors(rows) - ready.graph.applied(ready.plan.rows)
+    return [revision for revision in ready.graph.ordered(()) if revision.revision in names]
 
 
 def _facts(ready: Ready) -> dict[str, script.Facts]:
-    return {
-        name: script.inspect(RevisionFile(each.path, each.location, ready.texts.get(each.path, "")))
-        for name, each in ready.graph.revisions.items()
-    }
-
-
-def _warn_of_unseen(ready: Ready, rows: Sequence[str]) -> list[str]:
-    """A warning about the revisions, core's aside, of which no table tells whether they were applied."""
-    core, facts = ready.request.base.version_location, _facts(ready)
-    unseen = [
-        each.revision
-        for each in _stamped(ready.graph, rows, ready.plan.rows)
-        if each.location != core and (facts[each.revision].unread or not facts[each.revision].created)
-    ]
-    if not unseen:
-        return []
-    return [
-        f"The tables alone do not show that all of {_some(unseen)} was applied: look for yourself what they change."
-    ]
-
-
-def _look_for_evidence(ready: Ready, rows: Sequence[str]) -> None:
-    """The same by a connection of its own.
-
-    :raises Refused: where the database lets nobody in, or does not show what it should.
-    """
-    connection = connect(ready.way)
-    try:
-        with connection.cursor() as cursor:
-            _refuse_without_evidence(ready, rows, _tables_of(cursor))
-    finally:
-        connection.close()
+    return {name: script.inspect(ready.file(each)) for name, each in ready.graph.revisions.items()}
 
 
 def _as_diff(ready: Ready, rows: Sequence[str]) -> Diff:
@@ -210,23 +189,11 @@ def _as_diff(ready: Ready, rows: Sequence[str]) -> Diff:
     return Diff(before_header=header, after_header=header, before=before, after=after)
 
 
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
-def _tables_of(cursor: Any) -> frozenset[str]:
-    """The tables as revisions name them: all by ``schema.name``, and by name those that are found without a schema."""
-    rows = ask(cursor, _TABLES)
-    return frozenset(f"{schema}.{name}" for schema, name, _ in rows) | {name for _, name, visible in rows if visible}
-
-
 def _alone(ready: Ready, rows: Sequence[str], answer: Answer, lock: Lock) -> None:
     """The evidence once more, and the rows, once the lock is won."""
-    with lock.connection.cursor() as cursor:
-        _refuse_without_evidence(ready, rows, _tables_of(cursor))
+    _refuse_without_evidence(ready, rows, lock.connection)
     runner.stamp(ready.request.config_file, rows, ready.target, ready.redirect)
     after = look_afterwards(ready, answer, "The rows were written")
-    if after is not None and after.plan is not None:
+    if after is not None:
         answer.stamped = sorted(set(after.plan.rows) - set(ready.plan.rows))
         history.keep(after, answer)

@@ -4,11 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ..migration.child import Event
 from ..migration.job import READ_ONLY
-from ..observe.answer import Answer, Blocker, FailedRevision, Rows, Violation
+from ..observe.answer import Answer, Blocker, FailedRevision, Rows
 from ..observe.request import Request
 from ..postgres.limits import RETRYABLE
 from ..problem import mask
@@ -27,55 +25,51 @@ def explain(request: Request, answer: Answer, tried: Attempts, *, reverting: boo
 
     ``answer`` gets what programs may want to know of it.
     """
-    cause, remedy = words(request, answer, tried, reverting=reverting)
+    cause, remedy = cause_and_remedy(request, answer, tried, reverting=reverting)
     return f"{cause} {_standing(answer, reverting=reverting)} {remedy}"
 
 
-def words(request: Request, answer: Answer, tried: Attempts, *, reverting: bool = False) -> tuple[str, str]:
+def cause_and_remedy(request: Request, answer: Answer, tried: Attempts, *, reverting: bool = False) -> tuple[str, str]:
     """What went wrong, and what to do about it."""
-    outcome = tried.outcome
-    begun = outcome.unfinished
-    if outcome.error:
-        answer.exception = outcome.error["trace"]
-    elif outcome.output:
-        answer.app_output = outcome.output.splitlines()
-    reason, remedy = _reason(answer, tried)
+    error, begun = tried.outcome.error, tried.outcome.unfinished
+    if error:
+        answer.exception = error["trace"]
+    elif tried.outcome.output:
+        answer.app_output = tried.outcome.output.splitlines()
     what, command = ("revert", "downgrade") if reverting else ("upgrade", "upgrade heads")
-    if outcome.error and outcome.error["problem"]:
-        problem = outcome.error["problem"]
-        return f"The {what} of {request.app!r} failed: {problem['cause']}", problem["remedy"]
+    if error and error["problem"]:
+        return f"The {what} of {request.app!r} failed: {error['problem']['cause']}", error["problem"]["remedy"]
+    reason, remedy = _reason(answer, tried)
     if begun is None:
         cause = f"The {what} of {request.app!r} with {answer.python} failed: {reason}."
         return cause, f"Run bin/alembic {command} by hand to see why."
-    error = outcome.error or {}
-    # masked before it is cut, since half a password is one, too
-    statement = mask(" ".join((error.get("statement") or "").split()))[:_STATEMENT_CHARACTERS]
+    # masked before it is cut, because half a password is a secret, too
+    statement = mask(" ".join(((error or {}).get("statement") or "").split()))[:_STATEMENT_CHARACTERS]
     answer.failed_revision = FailedRevision(begun["revision"], begun["path"], statement, reason)
     where = f" in the statement: {statement}" if statement else ""
     return f"Revision {begun['revision']} ({begun['path']}) failed: {reason}{where}.", remedy
 
 
-def tell_what_was_seen(answer: Answer, tried: Attempts) -> None:
-    """What the guard and the watch reported, in the result."""
-    events = tried.outcome.events
+def report_events(answer: Answer, tried: Attempts) -> None:
+    """Put what was reported while the revisions ran into ``answer``."""
     answer.retries = tried.retries
     answer.blockers = tried.blockers
-    answer.violations = violations(tried)
-    answer.data = data(tried)
-    answer.warn(
-        *(_others(event) for event in events if event["event"] == "others"),
-        *(_uncounted(event) for event in events if event["event"] == "uncounted"),
-    )
+    answer.violations = tried.violations
+    answer.data = tried.data
+    answer.warn(*map(_others, tried.every("others")), *map(_uncounted, tried.every("uncounted")))
     if tried.outcome.error is None or tried.outcome.error["type"] != "Violated":
-        answer.warn(
-            *(f"Revision {each.revision} {each.action} {each.object}. {each.rule}" for each in answer.violations),
-            *(f"Revision {each.revision} {wrote(each)}." for each in answer.data),
-        )
+        answer.warn(*(f"Revision {each}" for each in allowed(tried)))
+
+
+def allowed(tried: Attempts) -> list[str]:
+    """What the policy only warns about; each begins with the revision."""
+    found = [f"{each.revision} {each.action} {each.object}. {each.rule}" for each in tried.violations]
+    return found + [f"{each.revision} {_wrote(each)}." for each in tried.data]
 
 
 def _others(event: Event) -> str:
     seen = f"While revision {event['revision']} ran, another session committed {', '.join(event['objects'])}"
-    return f"{seen}: it is put down to the revision, which used a second connection." if event["beside"] else f"{seen}."
+    return f"{seen}: it counts as the revision's, which used a second connection." if event["beside"] else f"{seen}."
 
 
 def _uncounted(event: Event) -> str:
@@ -83,92 +77,69 @@ def _uncounted(event: Event) -> str:
     return f"{ran}: rows that it wrote there were not counted."
 
 
-def violations(tried: Attempts) -> list[Violation]:
-    """What the guard reported that the policy forbids."""
-    events = tried.outcome.events
-    return [Violation(**each) for event in events if event["event"] == "violations" for each in event["violations"]]
-
-
-def data(tried: Attempts) -> list[Rows]:
-    """The rows of others' tables that the guard reported."""
-    return [Rows(**each) for event in tried.outcome.events if event["event"] == "data" for each in event["tables"]]
-
-
-def wrote(entry: Rows) -> str:
-    """One entry of ``data`` in words."""
-    return f"wrote rows of {entry.table}, which is not this extension's: {_numbers(entry)}"
+def _wrote(entry: Rows) -> str:
+    counts = {"inserted": entry.inserted, "updated": entry.updated, "deleted": entry.deleted}
+    numbers = [f"{count} {what}" for what, count in counts.items() if count]
+    numbers += ["all of them replaced"] if entry.rewritten else []
+    return f"wrote rows of {entry.table}, which is not this extension's: {', '.join(numbers)}"
 
 
 def _reason(answer: Answer, tried: Attempts) -> tuple[str, str]:
     """What went wrong, and what to do about it."""
-    outcome = tried.outcome
+    outcome, error = tried.outcome, tried.outcome.error
     mend = "Mend the revision and run again."
-    error = outcome.error
     if error is None:
-        return (f"the app's process {outcome.ending}" if outcome.ending else "revisions are pending all the same"), mend
+        return f"the app's process {outcome.ending}" if outcome.ending else "revisions are still pending", mend
     if error["type"] == "Violated":
-        return _violations(answer), mend
+        return _against_the_policy(answer), mend
     if error["type"] == "WritesOutside":
         return f"it is against the policy ({error['message']})", _WRITE_INSIDE
-    words = f"{error['type']}: {error['message']}"
+    reason = f"{error['type']}: {error['message']}"
     began = outcome.last("began")
     if error["sqlstate"] == READ_ONLY and outcome.unfinished and began and began["confined"]:
         own = "it opened a connection of its own, on which it may only read, since what it commits there is not undone"
-        return f"{words} ({own})", "Have the revision write by op.execute() or op.get_bind(), and run again."
+        return f"{reason} ({own})", "Have the revision write by op.execute() or op.get_bind(), and run again."
     if error["sqlstate"] not in RETRYABLE:
-        return words, mend
-    if tried.left:
-        return f"{words} (not tried again, because something had been committed)", mend
-    words += f", tried {tried.retries + 1} times" if tried.retries else ""
-    words += f"; in the way: {blockers(tried.blockers)}" if tried.blockers else ""
-    return words, "Have those sessions end, or give it more time (rattail_schema_ext_lock_retries), then run again."
+        return reason, mend
+    if tried.every("left"):
+        return f"{reason} (not tried again, because something had been committed)", mend
+    reason += f", tried {tried.retries + 1} times" if tried.retries else ""
+    reason += f"; in the way: {'; '.join(map(_blocker, tried.blockers))}" if tried.blockers else ""
+    return reason, "Have those sessions end, or give it more time (rattail_schema_ext_lock_retries), then run again."
 
 
-def _violations(answer: Answer) -> str:
+def _against_the_policy(answer: Answer) -> str:
     found = [f"{each.object}: {each.rule.rstrip('.')}" for each in answer.violations]
-    if not found:
-        found = [f"it {wrote(each)}" for each in answer.data]
+    found = found or [f"it {_wrote(each)}" for each in answer.data]
     more = f"; and {len(found) - _VIOLATIONS} more" if len(found) > _VIOLATIONS else ""
     return f"it is against the policy ({'; '.join(found[:_VIOLATIONS])}{more})"
 
 
-def _numbers(written: Rows) -> str:
-    counts = {"inserted": written.inserted, "updated": written.updated, "deleted": written.deleted}
-    told = [f"{count} {what}" for what, count in counts.items() if count]
-    return ", ".join(told + (["all of them replaced"] if written.rewritten else []))
-
-
 def _standing(answer: Answer, *, reverting: bool) -> str:
-    """Where the database is: what was committed and what was not, and how to undo what stands half way."""
+    """Where the database is: what was committed and what was not, and how to undo the part of a revision."""
     done, verb = (answer.reverted, "undone") if reverting else (answer.applied, "applied")
     count, partial = len(done), answer.partial
-    words = f"{count} revision{'s were' if count > 1 else ' was'} {verb} and committed before it." if count else ""
+    found = f"{count} revision{'s were' if count > 1 else ' was'} {verb} and committed before it." if count else ""
     if partial:
         objects = ", ".join(partial.objects) or "nothing that the catalog shows"
-        words += f" It had left its transaction ({partial.how}), so that of it was committed: {objects}."
+        found += f" It had left its transaction ({partial.how}), so that of it was committed: {objects}."
         if partial.undo:
-            words += f" To undo that: {' '.join(partial.undo)}"
+            found += f" To undo that: {' '.join(partial.undo)}"
         if any(not each.startswith("created ") for each in partial.objects):
-            words += " What was altered or dropped is to be undone by hand."
+            found += " What was altered or dropped is to be undone by hand."
         if partial.invalid_indexes:
-            words += f" Not valid, and used by no query: {', '.join(partial.invalid_indexes)}."
-    return words.strip() or f"Nothing was {verb}: the database is as it was."
+            found += f" Not valid, and used by no query: {', '.join(partial.invalid_indexes)}."
+    return found.strip() or f"Nothing was {verb}: the database is as it was."
 
 
-def blockers(found: Sequence[Blocker]) -> str:
-    """Who stood in the way, in a few words each."""
-    return "; ".join(
-        ", ".join(
-            word
-            for word in (
-                f"pid {each.pid}",
-                f"user {each.user or 'unknown'}",
-                each.application or "no application name",
-                f"from {each.address}" if each.address else "",
-                each.state,
-                "" if each.transaction_seconds is None else f"in a transaction for {each.transaction_seconds} s",
-            )
-            if word
-        )
-        for each in found
+def _blocker(session: Blocker) -> str:
+    seconds = session.transaction_seconds
+    parts = (
+        f"pid {session.pid}",
+        f"user {session.user or 'unknown'}",
+        session.application or "no application name",
+        f"from {session.address}" if session.address else "",
+        session.state,
+        "" if seconds is None else f"in a transaction for {seconds} s",
     )
+    return ", ".join(part for part in parts if part)

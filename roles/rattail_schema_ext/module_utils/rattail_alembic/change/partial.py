@@ -1,6 +1,6 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What stands half way in a database after a revision that left its transaction did not come to its end."""
+"""What stays in a database of a revision that left its transaction and failed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..postgres.catalog_changes import difference, undo_sql
 from ..postgres.connection import run
 from .retry import Attempts
 
-# Indexes that nobody is building just now; the lock of CREATE INDEX CONCURRENTLY is on both.
+# Indexes that no other session is building: CREATE INDEX CONCURRENTLY locks both, index and table.
 _INDEXES = """
 select c.oid::regclass::text, c.relname, n.nspname, t.relname, i.indisvalid
 from pg_index i join pg_class c on c.oid = i.indexrelid join pg_class t on t.oid = i.indrelid
@@ -25,33 +25,27 @@ join pg_namespace n on n.oid = t.relnamespace
 where c.relname = any (%s) and c.relkind = 'i'
 and not exists (select from pg_locks l where l.relation = i.indexrelid and l.pid <> pg_backend_pid())
 """
-# of a revision that can be run where its index is there
+# in a revision that can be run although its index is there
 _AGAIN = re.compile(r"if[_\s]+not[_\s]+exists|drop[_\s]+index", re.IGNORECASE)
 
 
 def clear(cursor: Any, ready: Ready) -> list[str]:
     """Drop indexes that an interrupted CREATE INDEX CONCURRENTLY has left, so that it can be run again.
 
-    Only those that a pending revision builds concurrently, and on a table that is its own. One that was
-    finished stays where the revision does not mind it (IF NOT EXISTS) or drops it itself.
+    Only those that a pending revision builds concurrently, and on a table that is its own. A finished one
+    stays where the revision allows for it (IF NOT EXISTS) or drops it itself.
 
     :returns: warnings that say so.
     """
-    names = {
-        name: revision.revision
-        for revision in ready.plan.pending
-        if revision.revision in ready.facts
-        for name in ready.facts[revision.revision].concurrent_indexes
-    }
-    if not names:
+    if not ready.concurrent_indexes:
         return []
     whose = owners.of_revisions(ready, owners.of_locations(ready))
     warnings = []
-    for index, name, schema, table, valid in run(cursor, _INDEXES, (list(names),)):
-        revision = names[name]
+    for index, name, schema, table, valid in run(cursor, _INDEXES, (list(ready.concurrent_indexes),)):
+        revision = ready.concurrent_indexes[name]
         if revision not in whose or not whose[revision].owns(schema, table):
             continue
-        text = ready.texts.get(ready.facts[revision].path, "")
+        text = ready.texts.get(ready.graph.revisions[revision].path, "")
         if valid and _AGAIN.search(text.split("def upgrade", 1)[-1].split("def downgrade", 1)[0]):
             continue
         cursor.execute(f"drop index concurrently {index}")
@@ -62,7 +56,7 @@ def clear(cursor: Any, ready: Ready) -> list[str]:
     return warnings
 
 
-def tell(cursor: Any, answer: Answer, tried: Attempts, found: Catalog) -> None:
+def report(cursor: Any, answer: Answer, tried: Attempts, found: Catalog) -> None:
     """Put into ``answer`` what a revision committed although it failed, and how to undo it.
 
     :param cursor: of a session that sees only what is committed.
@@ -72,7 +66,7 @@ def tell(cursor: Any, answer: Answer, tried: Attempts, found: Catalog) -> None:
     done = {each.revision for each in [*answer.applied, *answer.reverted]}
     if begun is None or begun["revision"] in done:
         return
-    left = [event for event in tried.left if event["revision"] == begun["revision"]]
+    left = [event for event in tried.every("left") if event["revision"] == begun["revision"]]
     if not left:
         return
     changes = difference(guard.as_found(left[0]) or found, catalog.snapshot(cursor))

@@ -1,6 +1,6 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The upgrade tried out before anything real is touched: on a copy, or in a transaction that cannot be committed."""
+"""The upgrade tried before it is run: on a copy, or in a transaction that cannot be committed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import replace
 from ..copies import scratch
 from ..migration.job import CLONE, POISONED, READ_ONLY, TRANSACTION, Job
 from ..observe.answer import Answer, Rehearsal, Rehearsed
+from ..observe.look import cannot_be_rehearsed
 from ..observe.observation import Ready
 from ..observe.request import Request
 from ..postgres.lock import Lock
@@ -24,7 +25,7 @@ NONE = "none"
 def rehearse(ready: Ready, job: Job, answer: Answer, lock: Lock) -> None:
     """Run the upgrade as a rehearsal, where one is asked for, and put what it showed into ``answer.rehearsal``.
 
-    :raises Refused: where the upgrade would fail, or the rehearsal cannot be held.
+    :raises Refused: where the upgrade would fail, or cannot be rehearsed.
     """
     request = ready.request
     if request.rehearsal == NONE:
@@ -34,12 +35,12 @@ def rehearse(ready: Ready, job: Job, answer: Answer, lock: Lock) -> None:
     with ExitStack() as stack:
         place = "the database itself"
         if request.rehearsal == CLONE:
-            # The backup is that copy already, where it is a full one.
+            # A full backup serves as the copy's content.
             dump = answer.backup.file if answer.backup and request.backup == "full" else ""
             copy = stack.enter_context(scratch.database(ready.way, bin_dir=request.postgresql_bin_dir, dump=dump))
             answer.warn(*copy.warnings)
             place = copy.place
-            # Nobody else is there, to be locked out or to be told apart.
+            # No other session is there.
             job = replace(
                 job,
                 redirect=copy.target,
@@ -52,53 +53,33 @@ def rehearse(ready: Ready, job: Job, answer: Answer, lock: Lock) -> None:
         else:
             job = replace(job, rehearsal=TRANSACTION, compare=False)
         tried = retry.run(job, lock, request.lock_retries)
-        answer.rehearsal = _told(request.rehearsal, place, tried, time.monotonic() - started)
+        answer.rehearsal = Rehearsal(
+            mode=request.rehearsal,
+            place=place,
+            seconds=round(time.monotonic() - started, 3),
+            revisions=[
+                Rehearsed(name, tried.seconds([name])[name], event["sql"], event["locks"])
+                for event in tried.every("rehearsed")
+                for name in [event["revision"]]
+            ],
+            violations=tried.violations,
+            data=tried.data,
+        )
         _judge(request, answer, tried, place)
-
-
-def _told(mode: str, place: str, tried: Attempts, seconds: float) -> Rehearsal:
-    took = tried.seconds
-    return Rehearsal(
-        mode=mode,
-        place=place,
-        seconds=round(seconds, 3),
-        revisions=[
-            Rehearsed(event["revision"], took.get(event["revision"]), event["sql"], event["locks"])
-            for event in tried.outcome.events
-            if event["event"] == "rehearsed"
-        ],
-        violations=failure.violations(tried),
-        data=failure.data(tried),
-    )
-
-
-def _warnings(tried: Attempts) -> list[str]:
-    """What the policy lets pass with a word."""
-    found = [(each.revision, f"{each.action} {each.object}. {each.rule}") for each in failure.violations(tried)]
-    found += [(each.revision, f"{failure.wrote(each)}.") for each in failure.data(tried)]
-    return [f"In the rehearsal, revision {revision} {words}" for revision, words in found]
 
 
 def _judge(request: Request, answer: Answer, tried: Attempts, place: str) -> None:
     outcome = tried.outcome
     ended = outcome.error is None and not outcome.ending
     if ended or (outcome.error is not None and outcome.error["type"] == "Rehearsed"):
-        answer.warn(*_warnings(tried))
+        answer.warn(*(f"In the rehearsal, revision {each}" for each in failure.allowed(tried)))
         return
-    failure.tell_what_was_seen(answer, tried)
+    failure.report_events(answer, tried)
     why = _why_impossible(request, tried)
     if why:
-        raise Refused(
-            "rehearsal_impossible",
-            f"The upgrade cannot be rehearsed in a transaction: {why}.",
-            "Set rattail_schema_ext_rehearsal: clone, which runs it on a copy.",
-        )
-    cause, remedy = failure.words(request, answer, tried)
-    raise Refused(
-        "rehearsal_failed",
-        f"The rehearsal failed ({place}), so nothing was done in earnest. {cause}",
-        remedy,
-    )
+        raise cannot_be_rehearsed(why)
+    cause, remedy = failure.cause_and_remedy(request, answer, tried)
+    raise Refused("rehearsal_failed", f"The rehearsal failed ({place}), so the upgrade was not run. {cause}", remedy)
 
 
 def _why_impossible(request: Request, tried: Attempts) -> str:
@@ -108,6 +89,6 @@ def _why_impossible(request: Request, tried: Attempts) -> str:
         return ""
     if error["type"] == "Unrehearsable":
         return str(error["message"])
-    if begun is None or not (POISONED in error["message"] or error["sqlstate"] == READ_ONLY or tried.left):
+    if begun is None or not (POISONED in error["message"] or error["sqlstate"] == READ_ONLY or tried.every("left")):
         return ""
     return f"revision {begun['revision']} ({begun['path']}) ends its transaction by itself, or works outside of it"

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,7 @@ from ..migration import runner
 from ..migration.child import QUIET, Event, Outcome
 from ..migration.guard import left_unseen, told_of_committed
 from ..migration.job import Job
-from ..observe.answer import Blocker
+from ..observe.answer import Blocker, Rows, Violation
 from ..postgres.connection import connect, driver
 from ..postgres.limits import RETRYABLE
 from ..postgres.lock import Lock
@@ -34,7 +35,7 @@ from pg_stat_activity where pid = any (pg_blocking_pids(%s)) order by xact_start
 
 @dataclass
 class Attempts:
-    """What came of it: the last child's outcome, how often it was tried again, and who was in the way last.
+    """The last child's outcome, how often the migration was tried again, and which sessions blocked it last.
 
     Among the outcome's events are those of revisions that an earlier child committed.
     """
@@ -43,22 +44,31 @@ class Attempts:
     retries: int = 0
     blockers: list[Blocker] = field(default_factory=list)
 
-    @property
-    def left(self) -> list[Event]:
-        """The ``left`` events: what was committed before its time."""
-        return [event for event in self.outcome.events if event["event"] == "left"]
+    def every(self, name: str) -> list[Event]:
+        """The events of that name."""
+        return [event for event in self.outcome.events if event["event"] == name]
+
+    def seconds(self, revisions: Iterable[str]) -> dict[str, float | None]:
+        """For each of ``revisions`` the seconds that it took; None where it did not run to its end."""
+        took = {event["revision"]: event["seconds"] for event in self.every("applied")}
+        return {name: took.get(name) for name in revisions}
 
     @property
-    def seconds(self) -> dict[str, float]:
-        """Revision → the seconds that it took, of those that ran to their end."""
-        return {event["revision"]: event["seconds"] for event in self.outcome.events if event["event"] == "applied"}
+    def violations(self) -> list[Violation]:
+        """What the guard reported that the policy forbids."""
+        return [Violation(**each) for event in self.every("violations") for each in event["violations"]]
+
+    @property
+    def data(self) -> list[Rows]:
+        """The rows of others' tables that the guard reported."""
+        return [Rows(**each) for event in self.every("data") for each in event["tables"]]
 
 
 def run(job: Job, lock: Lock, retries: int) -> Attempts:
     """Run the migration, and up to ``retries`` times again after a lock timeout or a deadlock.
 
-    Each time the transaction has been rolled back, and the app is loaded anew. What stands of an earlier attempt are
-    revisions that had a transaction of their own (``transaction_per_migration``). A run that has left its
+    Each time the transaction has been rolled back, and a new child loads the app. Only revisions that had a
+    transaction of their own (``transaction_per_migration``) stay of an earlier attempt. A run that has left its
     transaction is never tried again.
 
     :raises Refused: where the lock was lost; the child has been ended by then.
@@ -72,18 +82,16 @@ def run(job: Job, lock: Lock, retries: int) -> Attempts:
         finally:
             watch.close()
         lock.enter("looks")
-        if not job.rehearsal:
-            with lock.connection.cursor() as cursor:
-                unseen = left_unseen(cursor, attempts.outcome)
-            attempts.outcome.events += [unseen] if unseen else []
-        attempts.blockers = watch.blockers or attempts.blockers
-        error = attempts.outcome.error
-        if error is None or error["sqlstate"] not in RETRYABLE or attempts.left or attempts.retries >= retries:
-            attempts.outcome.events[:0] = committed
-            return attempts
-        if not job.rehearsal:
-            with lock.connection.cursor() as cursor:
-                committed += told_of_committed(cursor, attempts.outcome)
+        outcome = attempts.outcome
+        with lock.connection.cursor() as cursor:
+            unseen = None if job.rehearsal else left_unseen(cursor, outcome)
+            outcome.events += [unseen] if unseen else []
+            attempts.blockers = watch.blockers or attempts.blockers
+            code = outcome.error["sqlstate"] if outcome.error else ""
+            if code not in RETRYABLE or attempts.every("left") or attempts.retries >= retries:
+                outcome.events[:0] = committed
+                return attempts
+            committed += [] if job.rehearsal else told_of_committed(cursor, outcome)
         attempts.retries += 1
         lock.enter(f"retries ({attempts.retries})")
         longest = min(2.0 ** (attempts.retries - 2), _LONGEST_PAUSE_SECONDS)
@@ -91,9 +99,9 @@ def run(job: Job, lock: Lock, retries: int) -> Attempts:
 
 
 class _Watch:
-    """Listens to a migrating child: tells on the lock what is being done, and sees who stands in the way.
+    """Listens to a migrating child: says on the lock what is being done, and sees which sessions block it.
 
-    Who that is can only be seen while it waits, so a second connection looks as soon as a revision takes long.
+    Those can only be seen while it waits, so a second connection looks as soon as a revision takes long.
     """
 
     def __init__(self, lock: Lock, target: Target) -> None:
@@ -101,7 +109,7 @@ class _Watch:
         self._lock = lock
         self._target = target
         self._pid = 0
-        self._phase = self._told = "begins"
+        self._phase = self._shown = "begins"
         self._connection: Any = None
         self._heard = self._beat = self._looked = time.monotonic()
 
@@ -113,17 +121,17 @@ class _Watch:
             self._pid = event["pid"]
         elif event["event"] == "applying":
             self._phase = event["revision"]
-            # Of many that are quick, nobody who waits could read each.
+            # Nobody could read each of many quick ones.
             if now - self._beat >= _LOOK_SECONDS:
-                self._tell(now)
+                self._show_phase(now)
         elif event is QUIET:
-            if self._phase != self._told or now - self._beat >= _HEARTBEAT_SECONDS:
-                self._tell(now)
+            if self._phase != self._shown or now - self._beat >= _HEARTBEAT_SECONDS:
+                self._show_phase(now)
             if self._pid and now - self._heard >= _PATIENCE_SECONDS and now - self._looked >= _LOOK_SECONDS:
                 self._look(now)
 
-    def _tell(self, now: float) -> None:
-        self._beat, self._told = now, self._phase
+    def _show_phase(self, now: float) -> None:
+        self._beat, self._shown = now, self._phase
         self._lock.enter(self._phase)
 
     def _look(self, now: float) -> None:
@@ -134,7 +142,7 @@ class _Watch:
                 cursor.execute(_BLOCKERS, (self._pid,))
                 found = [Blocker(*row) for row in cursor.fetchall()]
         except (driver().Error, Refused):
-            # It only serves to tell more; the migration does not depend on it.
+            # The migration does not depend on it.
             self._connection = None
             return
         self.blockers = found or self.blockers

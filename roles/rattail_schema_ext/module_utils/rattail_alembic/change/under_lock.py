@@ -1,43 +1,53 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What upgrade, revert and baseline do alike: win the lock, make a backup, look again."""
+"""What upgrade, revert and baseline have in common: win the lock, make a backup, prepare the job, look again."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from ..copies import backup
-from ..observe import report
+from ..migration.job import Job
+from ..observe import owners, report
 from ..observe.answer import Answer, Backup, Holder
 from ..observe.answer import Lock as Wait
 from ..observe.look import look
-from ..observe.observation import Observation, Ready
+from ..observe.observation import Ready
+from ..postgres.catalog import Catalog
 from ..postgres.connection import driver
+from ..postgres.limits import Limits
 from ..postgres.lock import Lock, take
 from ..problem import Refused
+from ..revisions.locations import standard
 
-# Is told, in a sentence, what a person who waits would like to know.
-Tell = Callable[[str], None]
-
-
-def silent(_sentence: str) -> None:
-    """Nobody is told."""
+# Takes a sentence for a person who waits.
+Log = Callable[[str], None]
 
 
-def locked(ready: Ready, answer: Answer, tell: Tell, work: Callable[[Lock], None]) -> None:
-    """Have ``work`` done alone with the database; ``answer.msg`` says why it did not come to that, or failed."""
-    request = ready.request
+@contextmanager
+def refusals(answer: Answer) -> Iterator[None]:
+    """What is refused inside ends there, and ``answer`` says why."""
     try:
-        with take(ready.way, request.app, ready.version_table, request.lock_wait_seconds, tell) as lock:
-            answer.lock = Wait(lock.waited_seconds, [Holder(**vars(each)) for each in lock.holders])
-            if lock.holders:
-                answer.warn(f"Waited {lock.waited_seconds:g} s for {'; '.join(map(str, lock.holders))}.")
-            try:
-                work(lock)
-            except driver().Error as error:
-                raise lock.failed(error) from None
+        yield
     except Refused as refused:
         answer.refuse(refused.problem)
+
+
+def locked(ready: Ready, answer: Answer, log: Log, work: Callable[[Lock], None]) -> None:
+    """Do ``work`` while no other run can change the database.
+
+    :raises Refused: where the lock was not won, or is lost, or as ``work`` does.
+    """
+    request = ready.request
+    with take(ready.way, request.app, ready.version_table, request.lock_wait_seconds, log) as lock:
+        answer.lock = Wait(lock.waited_seconds, [Holder(**vars(each)) for each in lock.holders])
+        if lock.holders:
+            answer.warn(f"Waited {lock.waited_seconds:g} s for {'; '.join(map(str, lock.holders))}.")
+        try:
+            work(lock)
+        except driver().Error as error:
+            raise lock.failed(error) from None
 
 
 def save(ready: Ready, answer: Answer, lock: Lock) -> None:
@@ -60,26 +70,54 @@ def save(ready: Ready, answer: Answer, lock: Lock) -> None:
     answer.warn(*made.warnings)
 
 
-def look_afterwards(ready: Ready, answer: Answer, what: str) -> Observation | None:
+def upgrade_job(ready: Ready, lock: Lock, catalog: Catalog, *, record: bool = False) -> Job:
+    """The job of bringing the database to the heads.
+
+    :param catalog: what the lock's connection sees now.
+    :param record: whether it reports the SQL of each revision.
+    """
+    request = ready.request
+    whose = owners.of_locations(ready)
+    return Job(
+        app=request.app,
+        config_file=request.config_file,
+        target=ready.target,
+        database=ready.contents.identity["name"],
+        redirect=ready.redirect,
+        unpooled=not ready.contents.pooling,
+        only=tuple(revision.revision for revision in ready.plan.pending),
+        limits=Limits(request.lock_timeout_seconds, request.statement_timeout_seconds),
+        policy=request.policy,
+        policy_data=request.policy_data,
+        prefixes=owners.of_revisions(ready, whose),
+        own=whose[standard(request.app)],
+        lock_pid=lock.pid,
+        catalog=catalog,
+        leaving=ready.leaving,
+        compare=True,
+        record=record,
+    )
+
+
+def look_afterwards(ready: Ready, answer: Answer, what: str) -> Ready | None:
     """Look again and bring ``answer`` up to date; None, and ``answer.msg`` says so, where that is not possible.
 
-    The database is asked, not the process: only what the version table says afterwards counts.
+    Only what the version table says afterwards counts, and not what the process said.
 
     :param what: what was done, to begin a sentence with.
     """
     after = look(ready.request)
-    if after.plan is None or after.graph is None:
+    if after.plan is None:
         reason = after.problems[0].cause if after.problems else ""
         answer.msg = f"{what}, but the database cannot be looked at afterwards: {reason}"
         return None
-    bring_up_to_date(answer, after)
+    bring_up_to_date(answer, report.answer(after))
     answer.changed = after.plan.rows != ready.plan.rows
-    return after
+    return after.ready()
 
 
-def bring_up_to_date(answer: Answer, now: Observation) -> None:
+def bring_up_to_date(answer: Answer, now: Answer) -> None:
     """Take over where code and database are now."""
-    fresh = report.answer(now)
     for name in ("state", "heads", "current_after", "branches", "todo", "summary"):
-        setattr(answer, name, getattr(fresh, name))
-    answer.warn(*fresh.warnings)
+        setattr(answer, name, getattr(now, name))
+    answer.warn(*now.warnings)

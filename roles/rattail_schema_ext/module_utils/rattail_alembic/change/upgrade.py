@@ -1,24 +1,24 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Apply what a look found pending, one run at a time, and say truly what came of it."""
+"""Apply what a look found pending, one run at a time, and report what is applied afterwards."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ..observe import history, owners, report
+from ..observe import owners, report
 from ..observe.answer import Answer
 from ..observe.look import look
-from ..observe.observation import Observation, Ready, backup_wanted
+from ..observe.observation import Ready
 from ..observe.request import Request
 from ..postgres import catalog
 from ..postgres.connection import run as ask
 from ..postgres.contents import quoted
 from ..postgres.kinds import RELATIONS
 from ..postgres.lock import Lock
-from . import failure, jobs, partial, retry
+from . import failure, history, partial, retry
 from .rehearsal import rehearse
-from .under_lock import Tell, bring_up_to_date, locked, look_afterwards, save, silent
+from .under_lock import Log, bring_up_to_date, locked, look_afterwards, refusals, save, upgrade_job
 
 # A column's own sequence goes with its table.
 _OTHERS = """
@@ -32,10 +32,10 @@ order by 1, 2
 """
 
 
-def run(request: Request, *, check_mode: bool = False, tell: Tell = silent, with_sql: bool = False) -> Answer:
-    """Look, win the lock, save, try out, run ``upgrade heads``, and look again.
+def run(request: Request, *, log: Log, check_mode: bool = False, with_sql: bool = False) -> Answer:
+    """Look, win the lock, make a backup, rehearse, run ``upgrade heads``, and look again.
 
-    :param tell: is told, in a sentence, what a person who waits would like to know.
+    :param log: takes sentences for a person who waits.
     :param with_sql: whether the diff is to have the SQL that ran.
     :returns: its ``msg`` says why it failed, and is empty where it did not.
     """
@@ -43,12 +43,13 @@ def run(request: Request, *, check_mode: bool = False, tell: Tell = silent, with
     answer = report.answer(before, check_mode=check_mode)
     if answer.msg or not answer.pending:
         return answer
-    answer.diff = report.as_diff(answer.pending, answer.database)
+    executed: dict[str, list[str]] = {}
     if check_mode:
         answer.changed = True
-        return answer
-    ready, executed = before.ready(), dict[str, list[str]]()
-    locked(ready, answer, tell, lambda lock: _alone(ready, answer, lock, executed if with_sql else None))
+    else:
+        ready = before.ready()
+        with refusals(answer):
+            locked(ready, answer, log, lambda lock: _alone(ready, answer, lock, executed if with_sql else None))
     answer.diff = report.as_diff(answer.pending, answer.database, executed=executed)
     return answer
 
@@ -58,33 +59,34 @@ def _alone(before: Ready, answer: Answer, lock: Lock, executed: dict[str, list[s
 
     :param executed: takes the SQL of each revision, where it is wanted.
     """
-    found = _plan_again(before, answer, lock)
-    if found is None:
+    ready = _plan_again(before, answer, lock)
+    if ready is None:
         return
-    ready, request = found, found.request
+    request = ready.request
     answer.current_before = list(ready.plan.rows)
     with lock.connection.cursor() as cursor:
         answer.warn(*partial.clear(cursor, ready))
-        there = catalog.snapshot(cursor)
-    job = jobs.upgrade(ready, lock, there, record=executed is not None)
-    if backup_wanted(request, ready.plan, ready.contents):
+        found = catalog.snapshot(cursor)
+    job = upgrade_job(ready, lock, found, record=executed is not None)
+    if ready.backup_wanted:
         save(ready, answer, lock)
     rehearse(ready, job, answer, lock)
     tried = retry.run(job, lock, request.lock_retries)
-    failure.tell_what_was_seen(answer, tried)
+    failure.report_events(answer, tried)
     if executed is not None:
-        events = tried.outcome.events
-        executed.update({each["revision"]: each["sql"] for each in events if each["event"] == "executed"})
+        executed.update({each["revision"]: each["sql"] for each in tried.every("executed")})
     after = look_afterwards(ready, answer, "The upgrade was run")
-    if after is None or after.plan is None or after.graph is None:
+    if after is None:
         return
-    _tell_what_was_applied(answer, ready, after, tried)
+    fresh = after.graph.applied(after.plan.rows) - ready.graph.applied(ready.plan.rows)
+    took = tried.seconds(name for name in job.only if name in fresh)
+    answer.applied = report.describe(ready.locations, ready.graph, took)
     with lock.connection.cursor() as cursor:
         if after.plan.pending or after.plan.unknown:
-            partial.tell(cursor, answer, tried, there)
+            partial.report(cursor, answer, tried, found)
             answer.msg = failure.explain(request, answer, tried)
         else:
-            _tell_of_drift(answer, tried)
+            _report_drift(answer, tried)
             answer.warn(*_warn_of_others(cursor, ready))
             if tried.outcome.ending:
                 answer.warn(f"The app's process {tried.outcome.ending}, yet every revision is applied.")
@@ -92,9 +94,9 @@ def _alone(before: Ready, answer: Answer, lock: Lock, executed: dict[str, list[s
 
 
 def _plan_again(before: Ready, answer: Answer, lock: Lock) -> Ready | None:
-    """The look, made anew where another run has been at work since, or may have been; None where that ends the run.
+    """A new look where another run was at work meanwhile, or may have been; None where that ends this run.
 
-    One that failed leaves the version rows as they were, but time has gone by, and revision files may have come.
+    A run that failed leaves the version rows as they were, but revision files may have come meanwhile.
     """
     if not lock.holders and _rows(before, lock) == before.plan.rows:
         return before
@@ -105,10 +107,10 @@ def _plan_again(before: Ready, answer: Answer, lock: Lock) -> Ready | None:
         answer.warn(*fresh.warnings)
         return again.ready()
     answer.current_before = fresh.current_before
-    bring_up_to_date(answer, again)
+    bring_up_to_date(answer, fresh)
     answer.problems, answer.msg = fresh.problems, fresh.msg
     if not again.problems:
-        history.keep_applied(again, answer)
+        history.keep_checksums(again.ready(), answer)
     return None
 
 
@@ -120,24 +122,14 @@ def _rows(before: Ready, lock: Lock) -> tuple[str, ...]:
     return tuple(row for (row,) in rows)
 
 
-def _tell_what_was_applied(answer: Answer, before: Ready, after: Observation, tried: retry.Attempts) -> None:
-    assert after.plan is not None and after.graph is not None
-    fresh = after.graph.applied(after.plan.rows) - before.graph.applied(before.plan.rows)
-    took = tried.seconds
-    order = [revision.revision for revision in before.plan.pending]
-    answer.applied = report.describe(
-        before.locations, before.graph, {name: took.get(name) for name in order if name in fresh}
-    )
-
-
-def _tell_of_drift(answer: Answer, tried: retry.Attempts) -> None:
+def _report_drift(answer: Answer, tried: retry.Attempts) -> None:
     """How the app's own tables differ from its models."""
     compared = tried.outcome.last("drift")
     if compared is None:
         return
     answer.drift = compared["differences"]
     if compared["error"]:
-        answer.warn(f"The app's tables could not be held against its models: {compared['error']}.")
+        answer.warn(f"The app's tables could not be compared with its models: {compared['error']}.")
     elif answer.drift:
         answer.warn(
             f"The app's tables differ from its models: {' '.join(answer.drift)} Write a revision that mends it."
@@ -145,13 +137,13 @@ def _tell_of_drift(answer: Answer, tried: retry.Attempts) -> None:
 
 
 def _warn_of_others(cursor: Any, ready: Ready) -> list[str]:
-    """Warnings about relations with an extension's prefix whose owner's rights the role has not.
+    """Warnings about relations with an extension's prefix that the role does not own.
 
     :param cursor: of a session of the role that upgrades.
     """
     whose = owners.of_locations(ready).values()
     return [
-        f"The {kind} {schema}.{name} belongs to {owner}, whose rights {user} has not, so that no later revision can "
+        f"The {kind} {schema}.{name} belongs to {owner}, and {user} does not have its rights, so no later revision can "
         f"alter it. Give it back: ALTER {kind.upper()} {quoted(schema)}.{quoted(name)} OWNER TO {quoted(user)}."
         for schema, name, owner, user, letter in ask(cursor, _OTHERS, (list(RELATIONS),))
         for kind in [RELATIONS[letter]]

@@ -1,6 +1,6 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""``[alembic]`` in a config file: what it says, what it should say, and how to put that in.
+"""``[alembic]`` in a config file: what it says, what it should say, and how to write that.
 
 Values are raw throughout, as they stand in the file: ``%(here)s`` is not filled in, and a literal
 percent sign is ``%%``.
@@ -8,13 +8,10 @@ percent sign is ``%%``.
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import os
 import posixpath
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ..cores import Core
@@ -23,13 +20,16 @@ from . import ini
 
 NAME = "alembic"
 
-# When Alembic learned what: its changelog, and alembic/script/base.py of each release.
-_HAS_VERSION_PATH_SEPARATOR = (1, 7)
+# The Alembic releases that brought these: its changelog, and alembic/script/base.py of each release.
 _HAS_NEWLINE = (1, 13, 3)
 _HAS_PATH_SEPARATOR = (1, 16)
+# What Alembic calls the characters that may stand between two locations (alembic/config.py).
+SEPARATORS = {"space": " ", "newline": "\n", "os": os.pathsep, ":": ":", ";": ";"}
 
+# The options for the separator. An Alembic that has the first goes by it, and by the second where it is missing.
+_SEPARATOR_NAMES = ("path_separator", "version_path_separator")
 # What Alembic looks up in its section, and so also finds in [DEFAULT].
-_MANAGED = ("script_location", "version_locations", "path_separator", "version_path_separator")
+_MANAGED = ("script_location", "version_locations", *_SEPARATOR_NAMES)
 _READ_BY_ALEMBIC = (
     *_MANAGED,
     *("prepend_sys_path", "recursive_version_locations", "sourceless", "file_template", "timezone"),
@@ -45,13 +45,12 @@ class Section(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """``[alembic]`` as it is to be.
+class Wanted(NamedTuple):
+    """``[alembic]`` as it should be.
 
-    ``separator_name`` is what the Alembic in use calls its separator. ``other_separator`` is what the
-    option of the other name has to say, and empty where the file does not have it. ``needed`` says
-    whether the file has to change, and ``reasons`` why.
+    ``separator_name`` is what the Alembic in use calls its separator. ``other_separator`` is the value of
+    the option of the other name, and empty where the file does not have that. ``reasons`` say why the
+    file has to change; there are none where it is right.
     """
 
     script_location: str
@@ -59,9 +58,13 @@ class Wanted:
     separator_name: str
     separator: str
     other_separator: str
-    needed: bool
     reasons: tuple[str, ...]
     warnings: tuple[str, ...]
+
+    @property
+    def needed(self) -> bool:
+        """Whether the file has to change."""
+        return bool(self.reasons)
 
     def options(self) -> dict[str, str]:
         """The options as the section holds them, for an Alembic that reads it before it is written."""
@@ -76,14 +79,9 @@ class Wanted:
 
     def for_template(self) -> dict[str, Any]:
         """What ``templates/alembic.conf.j2`` writes."""
-        return {
-            "script_location": self.script_location,
-            "version_locations": list(self.version_locations),
-            "separator_name": self.separator_name,
-            "separator": self.separator,
-            "other_separator_name": _other(self.separator_name),
-            "other_separator": self.other_separator,
-        }
+        shown = {**self._asdict(), "version_locations": list(self.version_locations)}
+        del shown["reasons"], shown["warnings"]
+        return {**shown, "other_separator_name": _other(self.separator_name)}
 
 
 def read(data: bytes, name: str) -> Section:
@@ -93,8 +91,7 @@ def read(data: bytes, name: str) -> Section:
     """
     text = ini.decode(data, name)
     parser = ini.parse(text, name)
-    lines = ini.scan(text)
-    inside = [lines[index] for index in ini.body(lines, NAME)]
+    lines, inside = _lines(text)
     if not inside:
         _refuse_lookalikes(lines, name)
     options = {line.option: parser.get(NAME, line.option) for line in inside if line.kind == "option"}
@@ -106,44 +103,49 @@ def read(data: bytes, name: str) -> Section:
     )
 
 
+def _lines(text: str) -> tuple[list[ini.Line], list[ini.Line]]:
+    """All lines of a file, and those of the section."""
+    lines = ini.scan(text)
+    return lines, [lines[index] for index in ini.body(lines, NAME)]
+
+
 def _refuse_lookalikes(lines: Iterable[ini.Line], name: str) -> None:
     for number, line in enumerate(lines, start=1):
         header = re.match(r"\[\s*alembic\s*\]", line.text.strip(), re.IGNORECASE)
-        if header is None or line.kind not in ("header", "value"):
-            continue
-        raise Refused(
-            "config_header",
-            f"{name}, line {number}: Alembic does not take {header[0]!r} for its section"
-            + (", because the line is indented." if line.kind == "value" else "."),
-            f"Write it as [{NAME}], at the start of the line.",
-        )
+        if header and line.kind in ("header", "value"):
+            why = ", because the line is indented" if line.kind == "value" else ""
+            raise Refused(
+                "config_header",
+                f"{name}, line {number}: Alembic does not take {header[0]!r} for its section{why}.",
+                f"Write it as [{NAME}], at the start of the line.",
+            )
 
 
 def replace(data: bytes, rendered: str) -> bytes:
     """``data`` with the options of ``rendered``, the text of a whole ``[alembic]`` section.
 
-    An option that already says the same stays byte for byte, one that differs has its value replaced,
-    what is missing comes last in the section, and a missing section last in the file. Every other
+    An option with an equal value stays byte for byte, one with another has its value replaced, a missing
+    one is added at the end of the section, and a missing section at the end of the file. Every other
     byte stays. A second application changes nothing.
 
-    :raises Refused: where ``data`` is nothing to build on, or ``rendered`` is more than one section.
+    :raises Refused: where ``data`` cannot be read, or ``rendered`` is more than one section.
     """
-    read(data, "the config file")
+    now = read(data, "the config file").options
     parser = ini.parse(rendered, "the section")
     if parser.sections() != [NAME] or parser.defaults():
         raise Refused(
             "section_invalid",
-            f"The text to be put in is not [{NAME}] alone.",
+            f"The text to write is not [{NAME}] alone.",
             f"Give the text of one [{NAME}] section.",
         )
     options = dict(parser.items(NAME))
-    separator = options.get("path_separator", options.get("version_path_separator", "space"))
-    same = functools.partial(_same, separator=separator)
-    return ini.merge(data.decode("utf-8"), NAME, options, same, rendered).encode("utf-8")
+    separator = next((options[name] for name in _SEPARATOR_NAMES if name in options), "space")
+    changed = {name: new for name, new in options.items() if not _same(name, now.get(name), new, separator)}
+    return ini.merge(data.decode("utf-8"), NAME, changed, rendered).encode("utf-8")
 
 
-def _same(name: str, now: str, new: str, separator: str) -> bool:
-    if name != "version_locations":
+def _same(name: str, now: str | None, new: str, separator: str) -> bool:
+    if name != "version_locations" or now is None:
         return now == new
     return [key(spec) for spec in split(now, separator)] == [key(spec) for spec in split(new, separator)]
 
@@ -151,24 +153,14 @@ def _same(name: str, now: str, new: str, separator: str) -> bool:
 def extract(data: bytes) -> str:
     """The text of ``[alembic]`` alone, for a diff; empty where there is none.
 
-    In a line that is none of the role's options, whatever follows ``://`` is left out: a database URL
-    may stand there.
+    In lines other than the role's own options, whatever follows ``://`` is left out: it may be a
+    database URL.
     """
-    lines = ini.scan(ini.decode(data, "the config file"))
-    inside = [lines[index] for index in ini.body(lines, NAME)]
+    _, inside = _lines(ini.decode(data, "the config file"))
+    ours = (line.option in _MANAGED and line.kind != "comment" for line in inside)
     return "".join(
-        (line.text if line.option in _MANAGED and line.kind != "comment" else re.sub(r"://.+", "://***", line.text))
-        + "\n"
-        for line in inside
+        (line.text if shown else re.sub(r"://.+", "://***", line.text)) + "\n" for line, shown in zip(inside, ours)
     )
-
-
-def _separator_read(options: Mapping[str, str], alembic_version: tuple[int, ...]) -> tuple[str, str]:
-    """Name and value of the separator this Alembic goes by; both empty where it finds none."""
-    names = ["version_path_separator"] if alembic_version >= _HAS_VERSION_PATH_SEPARATOR else []
-    if alembic_version >= _HAS_PATH_SEPARATOR:
-        names.insert(0, "path_separator")
-    return next(((name, options[name]) for name in names if name in options), ("", ""))
 
 
 def wanted(
@@ -182,31 +174,33 @@ def wanted(
 ) -> Wanted:
     """What ``section`` should say, so that the app's, its integrations' and core's revisions are found.
 
-    What is missing is added and nothing dropped. Where the order is right as it is, it stays: two
-    apps that share a file must not undo each other's.
+    What is missing is added, and nothing is removed. An order that is right stays: two apps that share
+    a file must not undo each other's.
 
     Locations are given as Alembic sees them (``pkg:path`` or a path).
 
-    :raises Refused: where the list of locations cannot be taken apart, or a location with a space in it meets an
-        Alembic that knows no ``newline``.
+    :raises Refused: where the list of locations cannot be taken apart, or a location has a space in it and the
+        Alembic in use knows no ``newline``.
     """
     options = section.options
     ahead = list(dict.fromkeys(_escaped(spec) for spec in (app_location, *integration_locations)))
     last = core.version_location
     known = {key(spec): spec for spec in (*ahead, last)}
     ahead = [spec for spec in ahead if key(spec) != key(last)]
-    name = "path_separator" if alembic_version >= _HAS_PATH_SEPARATOR else "version_path_separator"
-    text, (said, value) = options.get("version_locations", ""), _separator_read(options, alembic_version)
+    names = _SEPARATOR_NAMES if alembic_version >= _HAS_PATH_SEPARATOR else _SEPARATOR_NAMES[1:]
+    name, text = names[0], options.get("version_locations", "")
+    used = next((each for each in names if each in options), "")
     try:
-        found = [known.get(key(spec), spec) for spec in locations_in(text, value)]
+        written = locations_in(text, options.get(used, ""))
     except ValueError:
         raise Refused(
             "locations_unclear",
             f"version_locations in [{NAME}] cannot be taken apart into locations: it is {text!r}, "
-            f"with {f'{said} = {value}' if said else 'no path_separator'}.",
+            f"with {f'{used} = {options[used]}' if used else 'no path_separator'}.",
             f"Write these two lines in [{NAME}]: version_locations = {' '.join([*ahead, last])} (and, before the last, "
             f"any other location that you need, with spaces between) and {name} = space.",
         ) from None
+    found = [known.get(key(spec), spec) for spec in written]
     reasons = disorder(found, ahead, last)
     locations = arranged(found, ahead, last) if reasons else found
     separator = _separator_for(options, name, locations, alembic_version)
@@ -215,7 +209,7 @@ def wanted(
         raise Refused(
             "script_location_lines",
             f"script_location in [{NAME}] has more than one line.",
-            "Leave the one that Alembic's env.py is in.",
+            "Keep the one with Alembic's env.py.",
         )
     result = Wanted(
         script_location=script.strip(),
@@ -223,32 +217,29 @@ def wanted(
         separator_name=name,
         separator=separator,
         other_separator=separator if _other(name) in options else "",
-        needed=False,
         reasons=(),
         warnings=tuple(_warnings(options, locations, known, alembic_version)),
     )
-    if not section.present:
-        reasons = [f"there is no [{NAME}] section"]
-    else:
+    if section.present:
         reasons += _differences(options, result, bool(reasons))
-    return dataclasses.replace(result, needed=bool(reasons), reasons=tuple(reasons))
+    else:
+        reasons = [f"there is no [{NAME}] section"]
+    return result._replace(reasons=tuple(reasons))
 
 
 def _separator_for(
     options: Mapping[str, str], name: str, locations: list[str], alembic_version: tuple[int, ...]
 ) -> str:
-    """What is to separate the locations: ``newline`` where it must or is to already, else ``space``."""
+    """What separates the locations: ``newline`` where it has to or already does, else ``space``."""
     spaced = [spec for spec in locations if re.search(r"\s", spec)]
-    # At the start of a line these would make it a comment.
-    one_line = any(spec.startswith(("#", ";")) for spec in locations)
-    if spaced and (one_line or alembic_version < _HAS_NEWLINE):
+    if spaced and alembic_version < _HAS_NEWLINE:
         raise Refused(
             "location_space",
             f"The version location {spaced[0]!r} has a space in it, which cannot be told from a separator.",
             "Move it to a path without spaces, or use Alembic 1.13.3 or newer, which can have each on its own line.",
         )
-    if spaced or one_line:
-        return "newline" if spaced else "space"
+    if spaced:
+        return "newline"
     for value in (options.get(each) for each in (name, _other(name))):
         if value == "space" or (value == "newline" and alembic_version >= _HAS_NEWLINE):
             return value
@@ -256,11 +247,11 @@ def _separator_for(
 
 
 def _differences(options: Mapping[str, str], result: Wanted, rearranged: bool) -> list[str]:
-    """Why the section has to change, beside the list of locations itself."""
+    """Why the section has to change, apart from which locations it has and in which order."""
     reasons = []
     for name, new in result.options().items():
         now = options.get(name)
-        if now is not None and _same(name, now, new, result.separator):
+        if _same(name, now, new, result.separator):
             continue
         if name == "version_locations":
             if not rearranged:
@@ -286,21 +277,17 @@ def _warnings(
     paths = options.get("prepend_sys_path", "")
     if alembic_version >= _HAS_PATH_SEPARATOR and re.search(r"[,:;]", paths):
         warnings.append(
-            f"Alembic splits prepend_sys_path ({paths}) by path_separator too: write its entries with that between."
+            f"Alembic splits prepend_sys_path ({paths}) by path_separator too: separate its entries with that."
         )
     return warnings
 
 
 def _other(separator_name: str) -> str:
-    return "path_separator" if separator_name == "version_path_separator" else "version_path_separator"
+    return next(name for name in _SEPARATOR_NAMES if name != separator_name)
 
 
 def _escaped(text: str) -> str:
     return text.replace("%", "%%")
-
-
-# What Alembic calls the characters that may stand between two locations (alembic/config.py).
-SEPARATORS = {"space": " ", "newline": "\n", "os": os.pathsep, ":": ":", ";": ";"}
 
 
 def key(spec: str) -> str:
@@ -313,31 +300,33 @@ def split(text: str, separator: str) -> list[str]:
     """As every Alembic splits that knows the separator: a line break is no space."""
     if separator == "newline":
         return [line.strip() for line in text.split("\n") if line]
-    return [piece for piece in text.split(" ") if piece]
+    return list(filter(None, text.split(" ")))
 
 
 def locations_in(text: str, separator: str) -> list[str]:
-    """The locations in ``text``: as the separator has them or, where that gives none, each word for one.
+    """The locations in ``text``: split by the separator or, where that does not give locations, by spaces.
 
-    :param separator: as it stands in the section; one that Alembic does not know, or none, is any space or comma.
+    :param separator: as it stands in the section; for one that Alembic does not know, and for none, spaces and
+        commas separate.
     :raises ValueError: where neither gives locations.
     """
     glue = SEPARATORS.get(separator)
     if glue:
         pieces = [piece.strip() for piece in text.split(glue) if piece.strip()]
-        if not any(_SECOND.search(piece) or (glue == ":" and not re.match(_ROOT, piece)) for piece in pieces):
+        if not any(_NOT_ONE.search(piece) or (glue == ":" and not re.match(_ROOT, piece)) for piece in pieces):
             return pieces
-    words = text.split() if glue else re.split(r"[\s,]+", text)
-    if any(_SECOND.search(word) or (glue and not _BEGINNING.match(word)) for word in words):
+    words = text.split() if glue else re.split(r"[\s,]+", text.strip(", \n"))
+    if any(_NOT_ONE.search(word) or (glue and not _BEGINNING.match(word)) for word in words):
         raise ValueError(text)
-    return [word for word in words if word]
+    return list(filter(None, words))
 
 
-# A path that is whole, a package before its colon; how a location surely begins, and what shows that a second one does.
+# An absolute path, a package before its colon; how a location must begin, and what no location has: a second one,
+# or the begin of a comment.
 _ROOT = r"(?:/|%\()"
 _PACKAGE = r"[A-Za-z_][\w.]*:"
 _BEGINNING = re.compile(f"{_ROOT}[^:]*$|{_PACKAGE}")
-_SECOND = re.compile(rf"\n|\s(?:{_ROOT}|{_PACKAGE})|^,|,$|^(?!{_ROOT})[^:]*:[^:]*:")
+_NOT_ONE = re.compile(rf"^[#;]|\n|\s(?:{_ROOT}|{_PACKAGE})|^,|,$|^(?!{_ROOT})[^:]*:[^:]*:")
 
 
 def disorder(found: list[str], ahead: list[str], last: str) -> list[str]:
@@ -356,11 +345,11 @@ def disorder(found: list[str], ahead: list[str], last: str) -> list[str]:
 
 
 def arranged(found: list[str], ahead: list[str], last: str) -> list[str]:
-    """The list put right, moving as little as will do.
+    """The locations in the right order, with as few moves as possible.
 
-    The first of ``ahead`` comes first and ``last`` last. The integrations keep their places if these
-    are in order; one that is not moves up to just before its successor, and a missing one comes right
-    after its predecessor. That way the runs of two apps over one file come to rest.
+    The first of ``ahead`` comes first and ``last`` last. The integrations stay where they are if they
+    are in order. One that is not moves up to just before its successor, and a missing one comes right
+    after its predecessor. So two apps that share a file agree after a few runs.
     """
     first, middle = ahead[:1], ahead[1:]
     result = [spec for spec in dict.fromkeys(found) if spec not in (*first, last)]

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What the role returns: every key, its type, its empty value, and what it means.
 
-Modules build an :class:`Answer`, and the controller builds it anew from what a host sent. The documentation of the
+Modules build an :class:`Answer`, and the controller builds it again from what a host sent. The documentation of the
 modules' results and the table in the README are written from here (``scripts/document.py``).
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, is_dataclass
 from typing import Any, Optional
 
-from ..problem import Problem as Raised
+from .. import problem
 
 # What Ansible shows by itself, and is no part of the result.
 OF_ANSIBLE = ("diff", "exception")
@@ -22,7 +22,7 @@ Seconds = Optional[float]
 def key(description: str, empty: Any = "", *, change: bool = False) -> Any:
     """A key of a result; ``empty`` is its empty value, or the type that makes one.
 
-    :param change: whether only what changes something has anything to say here.
+    :param change: whether a look leaves it empty.
     """
     about = {"description": description, "change": change}
     if isinstance(empty, type):
@@ -361,28 +361,28 @@ class Answer:
     exception: str = of_change("The traceback of what failed, for C(-vvv).")
 
     def as_result(self) -> dict[str, Any]:
-        """All of it as plain values; what there is none of is an empty dictionary."""
-        found: dict[str, Any] = _plain(self)
+        """All of it as plain values; an empty dictionary where there is no such thing."""
+        found: dict[str, Any] = _plain_values(self)
         return {name: value for name, value in found.items() if name not in OF_ANSIBLE}
 
     def for_ansible(self) -> dict[str, Any]:
-        """What a module ends with: the answer, and what Ansible itself takes a notice of."""
-        whole: dict[str, Any] = _plain(self)
+        """What a module returns: the answer, and the keys that Ansible itself reads."""
+        whole: dict[str, Any] = _plain_values(self)
         return {"changed": self.changed, "answer": self.as_result(), **{name: whole[name] for name in OF_ANSIBLE}}
 
-    def refuse(self, problem: Raised) -> None:
-        """Go no further because of ``problem``."""
-        self.problems.append(Problem(problem.code, problem.cause, problem.remedy))
-        self.msg = str(problem)
+    def refuse(self, why: problem.Problem) -> None:
+        """Fail with a problem."""
+        self.problems.append(Problem(why.code, why.cause, why.remedy))
+        self.msg = str(why)
 
     def warn(self, *warnings: str) -> None:
-        """Add warnings, those left out that are there."""
+        """Add those warnings that are not there yet."""
         self.warnings += [warning for warning in dict.fromkeys(warnings) if warning not in self.warnings]
 
 
-def _plain(value: Any) -> Any:
+def _plain_values(value: Any) -> Any:
     if is_dataclass(value):
-        parts = {name: _plain(each) for name, each in vars(value).items()}
-        # None is said of a time that nobody took, and of nothing else.
+        parts = {name: _plain_values(each) for name, each in vars(value).items()}
+        # Only a time stays None.
         return {name: {} if each is None and "seconds" not in name else each for name, each in parts.items()}
-    return [_plain(each) for each in value] if isinstance(value, list) else value
+    return [_plain_values(each) for each in value] if isinstance(value, list) else value

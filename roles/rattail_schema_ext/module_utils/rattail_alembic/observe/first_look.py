@@ -1,18 +1,16 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""One look at everything that a run decides on. It writes nothing and refuses nothing.
+"""One look at everything that a run decides on. It writes nothing, and lists what it finds wrong as problems.
 
-What it finds wrong it lists as problems; whoever acts on the observation refuses.
-
-Most looks find nothing to do, by files and one query. Ansible sends with a module all that it imports, so what takes
-more than that is handed over by those who have it (see :class:`observation.Deeper`).
+Most looks find nothing to do, by files and one query. Ansible sends with a module all that it imports, so the caller
+hands over what takes more than that (see :class:`observation.Deeper`).
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -26,18 +24,18 @@ from ..postgres.contents import look_at as look_at_database
 from ..postgres.url import parse_url
 from ..problem import Refused
 from ..revisions import locations, plan
-from . import database_checks, history
+from . import database_checks
 from .observation import Deeper, Observation
 from .request import Request
-from .revision_files import look_at_locations, look_at_revisions
+from .revision_files import look_at_locations, look_at_revisions, refuse_syntax_errors, warn_of_edits
 
 
 class DeeperNeeded(Exception):
-    """A look came to where it takes more than it was given."""
+    """The look takes more than files and one query."""
 
 
 class _Nothing:
-    """What a look is given that is to go no deeper."""
+    """Stands for what a look was not given."""
 
     def __getattr__(self, name: str) -> NoReturn:
         raise DeeperNeeded(name)
@@ -52,7 +50,6 @@ def look(request: Request, deeper: Deeper | None = None) -> Observation:
     more: Any = deeper or _Nothing()
     with ExitStack() as stack:
         phases: tuple[Callable[[], None], ...] = (
-            lambda: _look_at_environment(seen),
             lambda: _look_at_source(seen, stack, more),
             lambda: _look_at_config(seen),
             lambda: look_at_locations(seen),
@@ -61,13 +58,16 @@ def look(request: Request, deeper: Deeper | None = None) -> Observation:
             lambda: _look_at_database(seen, more),
             lambda: _look_at_plan(seen, more),
         )
+        try:
+            _look_at_environment(seen)
+        except Refused as refused:
+            seen.problems.append(refused.problem)
+            return seen
         for phase in phases:
             try:
                 phase()
             except Refused as refused:
                 seen.problems.append(refused.problem)
-                if phase is phases[0]:
-                    break
     return seen
 
 
@@ -101,41 +101,40 @@ def _look_at_source(seen: Observation, stack: ExitStack, deeper: Deeper) -> None
     if not request.source_enabled:
         return
     repository = request.repository
+    if repository is None and not os.path.isdir(request.source_dir):
+        raise Refused(
+            "source_missing",
+            f"There is no source at {request.source_dir}, and no repository to check it out from.",
+            "Set rattail_schema_ext_source_repo, put the source there, "
+            "or set rattail_schema_ext_source_enabled: false for a released package.",
+        )
     if repository is None:
-        if not os.path.isdir(request.source_dir):
-            raise Refused(
-                "source_missing",
-                f"There is no source at {request.source_dir}, and no repository to check it out from.",
-                "Set rattail_schema_ext_source_repo, put the source there, "
-                "or set rattail_schema_ext_source_enabled: false for a released package.",
-            )
         if os.path.exists(os.path.join(request.source_dir, ".git")):
             seen.checkout = git.look_at(request.source_dir)
         return
     seen.checkout = git.look_at(request.source_dir)
     if seen.checkout.modified:
-        raise _uncommitted(request.source_dir, seen.checkout.modified)
-    target = git.wanted(repository, seen.checkout)
-    if target.differs_from(seen.checkout):
-        seen.commits = stack.enter_context(deeper.commits(repository, seen.checkout))
-        target = seen.commits.bring(target)
-        seen.commits.refuse_unpushed(target)
-        seen.commits.refuse_overwriting(target)
-        seen.moved_tags = seen.commits.moved_tags()
-    seen.wanted = target
+        raise _modified(seen.checkout)
+    wanted = git.wanted(repository, seen.checkout)
+    if wanted.differs_from(seen.checkout):
+        deeper.look_at_commit(seen, repository, wanted, stack)
+    else:
+        seen.wanted = wanted
 
 
-def _uncommitted(source_dir: str, names: Sequence[str]) -> Refused:
-    remedy = f"Commit and push them, or drop them (git -C {source_dir} stash), then run again."
-    if all(name.endswith(".pyc") for name in names):
+def _modified(checkout: git.Checkout) -> Refused:
+    stash = f"(git -C {checkout.directory} stash), then run again."
+    if all(name.endswith(".pyc") for name in checkout.modified):
         # The .gitignore of Rattail's own project generator does not leave them out.
         remedy = (
             "Python compiles these anew: take them out of the repository (git rm --cached) and name __pycache__/ in"
-            f" .gitignore, drop the changes (git -C {source_dir} stash), then run again."
+            f" .gitignore, drop the changes {stash}"
         )
+    else:
+        remedy = f"Commit and push them, or drop them {stash}"
     return Refused(
         "source_modified",
-        f"The checkout {source_dir} has uncommitted changes: {', '.join(names[:5])}.",
+        f"The checkout {checkout.directory} has uncommitted changes: {', '.join(checkout.modified[:5])}.",
         remedy,
     )
 
@@ -166,7 +165,7 @@ def _look_at_config(seen: Observation) -> None:
             "and rattail_schema_ext_config_enabled is false.",
             f"Give it these options: {lines}.",
         )
-    # Another owner (root, mostly) is become for it, which only that user can try.
+    # Where root owns it, root writes it, and only root could try.
     if seen.config_owner == request.user:
         config_file.refuse_irreplaceable(request.config_file)
 
@@ -212,26 +211,26 @@ def _look_at_database(seen: Observation, deeper: Deeper) -> None:
     contents = look_at_database(seen.target, request.base.tables)
     database_checks.refuse_unexpected(contents, request.expected_database)
     seen.version_table = VERSION_TABLE
-    if not _env_is_cores(seen) and environment.package_directory(request.app) is not None:
+    installed = environment.package_directory(request.app) is not None
+    if installed and not _env_is_cores(request, seen.section.script_location):
         # Its version table may have another name or schema, which only env.py knows.
         seen.fast_path = False
         rows, seen.version_table = deeper.version_table(request.config_file, seen.section.options())
         if seen.version_table != VERSION_TABLE:
-            # What was seen of the table that has the usual name is of no account.
+            # What was seen is of another table, the one that has the usual name.
             contents = replace(contents, version_schema="", version_rights=VERSION_RIGHTS, other_version_tables=())
         contents = replace(contents, rows=rows)
     seen.contents = contents
 
 
-def _env_is_cores(seen: Observation) -> bool:
+def _env_is_cores(request: Request, script_location: str) -> bool:
     """Whether ``env.py`` is the core package's own, which leaves the version table at Alembic's default."""
-    assert seen.section is not None
-    if seen.section.script_location != seen.request.base.script_location:
+    if script_location != request.base.script_location:
         return False
     directory = locations.resolve(
-        seen.section.script_location,
-        config_file=seen.request.config_file,
-        working_dir=seen.request.env_dir,
+        script_location,
+        config_file=request.config_file,
+        working_dir=request.env_dir,
         package_directory=environment.package_directory,
     ).directory
     try:
@@ -245,29 +244,29 @@ def _look_at_plan(seen: Observation, deeper: Deeper) -> None:
         return
     request, database = seen.request, seen.contents.identity["name"]
     seen.warnings += database_checks.judge_schemas(seen.contents, seen.graph.revisions)
-    seen.plan = plan.make(seen.graph, seen.contents.rows, core_tables=seen.contents.core_tables)
-    _refuse_syntax_errors(seen, {revision.path for revision in seen.plan.pending})
-    implied = ", ".join(seen.graph.overlapping(seen.plan.rows))
+    found = seen.plan = plan.make(seen.graph, seen.contents.rows, core_tables=seen.contents.core_tables)
+    refuse_syntax_errors(seen, {revision.path for revision in found.pending})
+    implied = ", ".join(seen.graph.overlapping(found.rows))
     if implied:
         seen.warnings.append(
             f"The version table of {database!r} has the row {implied}, which another row implies: "
             "Alembic will not upgrade from there. Delete that row before the next revision comes."
         )
-    seen.warnings += history.warn_of_edits(seen)
-    strangers = ", ".join(seen.plan.unknown)
-    if seen.plan.state == plan.AHEAD:
+    seen.warnings += warn_of_edits(seen.ready())
+    unknown = ", ".join(found.unknown)
+    if found.state == plan.AHEAD:
         seen.warnings.append(
-            f"The database {database!r} is ahead: it has revision {strangers}, which the code does not know,"
+            f"The database {database!r} is ahead: it has revision {unknown}, which the code does not know,"
             " so it is left as it is."
         )
-    elif seen.plan.state == plan.DIVERGED:
+    elif found.state == plan.DIVERGED:
         raise Refused(
             "diverged",
-            f"The database {database!r} has revision {strangers}, which the code does not know, "
+            f"The database {database!r} has revision {unknown}, which the code does not know, "
             "while other revisions are pending.",
             f"Deploy the version of {request.app} that has it (rattail_schema_ext_source_version), then run again.",
         )
-    elif seen.plan.state == plan.UNSTAMPED:
+    elif found.state == plan.UNSTAMPED:
         raise Refused(
             "unstamped",
             f"The database {database!r} holds {request.core} tables but no version rows, "
@@ -275,23 +274,7 @@ def _look_at_plan(seen: Observation, deeper: Deeper) -> None:
             "Restore the version table, or have the rows written for what its tables show to be applied "
             "(playbooks/baseline.yml, the entry point baseline), then run again.",
         )
-    if seen.plan.pending:
+    if found.pending:
         deeper.look_at_pending(seen)
     elif not request.database_option:
         seen.warnings += database_checks.warn_pooled(seen.contents)
-
-
-def _refuse_syntax_errors(seen: Observation, paths: set[str]) -> None:
-    """A revision is read here only as far as its header, so that an error further down would come too late."""
-    for file in seen.own_files:
-        if file.path not in paths:
-            continue
-        try:
-            compile(file.text, file.path, "exec", dont_inherit=True)
-        except (SyntaxError, ValueError) as error:
-            line = getattr(error, "lineno", None) or 1
-            raise Refused(
-                "revision_syntax",
-                f"The revision file {file.path} cannot be run: {getattr(error, 'msg', error)} (line {line}).",
-                "Mend it, commit and push it, then run again.",
-            ) from None

@@ -5,8 +5,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from contextlib import ExitStack
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol
 
 from ..config import section
 from ..cores import Core
@@ -14,14 +15,20 @@ from ..host import git
 from ..postgres.contents import Contents
 from ..postgres.url import Target
 from ..problem import Problem
-from ..revisions.graph import Graph, RevisionFile
+from ..revisions.graph import Graph, Revision, RevisionFile
 from ..revisions.locations import Location
 from ..revisions.plan import EMPTY, Plan
 from .request import Request
 
-if TYPE_CHECKING:
-    from ..host.commits import Commits
-    from ..revisions.script import Facts
+
+class Commits(Protocol):
+    """What is read of commits that are not checked out; see :class:`host.commits.Commits`, which no look imports."""
+
+    def files(self, commit: str, below: str = "") -> list[str]: ...
+
+    def read(self, commit: str, names: list[str]) -> dict[str, bytes]: ...
+
+    def changes(self, before: str, after: str, names: tuple[str, ...]) -> list[str]: ...
 
 
 @dataclass
@@ -42,7 +49,8 @@ class Observation:
     locations: list[Location] = field(default_factory=list)
     own_files: list[RevisionFile] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
-    facts: dict[str, Facts] = field(default_factory=dict)
+    leaving: frozenset[str] = frozenset()
+    concurrent_indexes: Mapping[str, str] = field(default_factory=dict)
     graph: Graph | None = None
     versions_needed: bool = False
     install_reason: str = ""
@@ -71,44 +79,27 @@ class Observation:
     @property
     def todo(self) -> list[str]:
         """The phases that have something to do, in order."""
-        if self.problems:
-            return []
-        return [
-            phase
-            for phase, needed in (
-                ("source", self.moves),
-                ("install", bool(self.install_reason)),
-                ("config", self.section is not None and self.section.needed),
-                ("versions", self.versions_needed),
-                ("upgrade", self.plan is not None and bool(self.plan.pending)),
-            )
-            if needed
-        ]
+        needed = {
+            "source": self.moves,
+            "install": self.install_reason,
+            "config": self.section is not None and self.section.needed,
+            "versions": self.versions_needed,
+            "upgrade": self.plan is not None and self.plan.pending,
+        }
+        return [phase for phase, need in needed.items() if need and not self.problems]
 
     def ready(self) -> Ready:
-        """The same for what follows a look that came to a plan."""
+        """The same for what follows a look that came to a plan, which every other part comes before."""
         assert self.target and self.contents and self.section and self.graph and self.plan
-        return Ready(
-            request=self.request,
-            checkout=self.checkout,
-            section=self.section,
-            locations=tuple(self.locations),
-            texts=self.texts,
-            facts=self.facts,
-            graph=self.graph,
-            target=self.target,
-            way=self.direct or self.target,
-            contents=self.contents,
-            version_table=self.version_table,
-            plan=self.plan,
-            todo=tuple(self.todo),
-        )
+        return Ready(**{each.name: getattr(self, each.name) for each in fields(Ready)})
 
 
 class Deeper(Protocol):
-    """What the app alone can tell, what a commit holds that is not checked out, and what pending revisions need."""
+    """What a look needs more, where something is to be done or the config cannot be read as text."""
 
-    def commits(self, repository: git.Repository, checkout: git.Checkout) -> Commits: ...
+    def look_at_commit(
+        self, seen: Observation, repository: git.Repository, wanted: git.Wanted, stack: ExitStack
+    ) -> None: ...
 
     def database_url(self, config_file: str, core: Core) -> str: ...
 
@@ -123,34 +114,40 @@ class Deeper(Protocol):
 
 @dataclass(frozen=True)
 class Ready:
-    """What is known once a look has found nothing in the way; see :class:`Observation`.
+    """What is known once a look has come to a plan; see :class:`Observation`.
 
     ``target`` is where the app's config leads, and ``way`` how the same database is reached for a change: past a pooler
-    where there is one. ``facts`` are of the revisions that are to run, by revision, and ``texts`` of all, by path.
+    where there is one. ``texts`` are those of all revisions, by path. Of the revisions that are to run, ``leaving`` are
+    those that leave their transaction, or may do so where they could not be read. ``concurrent_indexes`` has the
+    indexes that they build concurrently: index → revision.
     """
 
     request: Request
     checkout: git.Checkout
     section: section.Wanted
-    locations: tuple[Location, ...]
+    locations: Sequence[Location]
     texts: Mapping[str, str]
-    facts: Mapping[str, Facts]
+    leaving: frozenset[str]
+    concurrent_indexes: Mapping[str, str]
     graph: Graph
     target: Target
     way: Target
     contents: Contents
     version_table: str
     plan: Plan
-    todo: tuple[str, ...]
+    todo: Sequence[str]
+
+    def file(self, revision: Revision) -> RevisionFile:
+        """The file of a revision; without text where that is not known."""
+        return RevisionFile(revision.path, revision.location, self.texts.get(revision.path, ""))
 
     @property
     def redirect(self) -> Target | None:
-        """Where the app's connections are to be led; None where they may go as they are."""
+        """Where the app's connections are led instead; None where they go as they are."""
         return self.way if self.way is not self.target else None
 
-
-def backup_wanted(request: Request, plan: Plan, contents: Contents) -> bool:
-    """Whether something is pending on a database that holds something: one without core's tables may hold another
-    application's.
-    """
-    return bool(request.backup != "none" and plan.pending and (plan.state != EMPTY or contents.tables))
+    @property
+    def backup_wanted(self) -> bool:
+        """Whether something is pending on a database that holds something, be it another application's."""
+        holds = self.plan.state != EMPTY or self.contents.tables
+        return self.request.backup != "none" and bool(self.plan.pending) and holds

@@ -1,6 +1,6 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Whose a name is, for each version location and each revision."""
+"""Which names belong to an extension, for each version location and each revision."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _CREATES = re.compile(r"\b(?:create_table\(|rename_table\(\s*['\"]\w+['\"],)\s*[
 
 
 def of_revisions(ready: Ready, whose: Mapping[str, Prefixes]) -> dict[str, Prefixes]:
-    """For each revision that is not core's: whose a name is. A revision is whose version location its file lies in.
+    """The names of each revision that is not core's: those of the version location that its file is in.
 
-    :param whose: as :func:`of_locations` has it.
+    :param whose: from :func:`of_locations`.
     """
     revisions = ready.graph.revisions.values()
     return {each.revision: whose[each.location] for each in revisions if each.location in whose}
 
 
 def of_locations(ready: Ready) -> dict[str, Prefixes]:
-    """For each version location that is not core's: whose a name is.
+    """The names of each version location that is not core's.
 
-    A location that is a plain path, which nobody's package is the owner of, is the app's.
+    A location that is a plain path, and so in no package, is the app's.
     """
     request = ready.request
     core = request.base.version_location
@@ -50,13 +50,13 @@ def of_locations(ready: Ready) -> dict[str, Prefixes]:
 
 
 def _app_prefixes(ready: Ready) -> tuple[str, ...]:
-    """What the user says; by default the app's name, or, for an app that is published, what its tables really carry."""
+    """What the user says; by default the app's name, or the real prefixes of the tables of a published app."""
     request = ready.request
     given = prefixes.clean(request.prefixes)
     return prefixes.of_package(request.app) if given == (request.app,) else given
 
 
 def _core_tables(ready: Ready, core: str) -> set[str]:
-    """Names of tables that core's revisions make, wherever they read like it."""
+    """Names of tables that core's revisions make, as far as a search of their text finds them."""
     paths = (each.path for each in ready.graph.revisions.values() if each.location == core)
     return {name for path in paths for name in _CREATES.findall(ready.texts.get(path, ""))}

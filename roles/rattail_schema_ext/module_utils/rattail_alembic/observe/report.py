@@ -10,25 +10,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from ..problem import mask
 from ..revisions import plan
 from ..revisions.graph import Graph
-from ..revisions.graph import Revision as CodeRevision
 from ..revisions.locations import Location, standard
 from .answer import Answer, Branch, Config, Database, Diff, Problem, Revision, Section, Source
 from .observation import Observation
 
-# What an earlier task of the real run may yet make, so that check mode must not stumble over it.
+# What an earlier task of the real run may make, so check mode must not fail without it.
 NOT_THERE_YET = frozenset({"user_unknown", "environment_missing", "config_missing"})
 _LINES = 10
 
 
 def answer(seen: Observation, *, check_mode: bool = False, excused: Iterable[str] = ()) -> Answer:
-    """The answer of a look that nothing follows yet; ``msg`` is empty where nothing stands in the way.
+    """The answer of a look; ``msg`` is empty where no problem stands in the way.
 
-    :param check_mode: whether nothing is to be refused over what an earlier task of the real run would have made.
-    :param excused: the codes of problems that do not stand in the way of what is to follow.
+    :param check_mode: whether what an earlier task of the real run would have made may be missing.
+    :param excused: the codes of problems that do not matter for what is to follow.
     """
     absent = check_mode and all(problem.code in NOT_THERE_YET for problem in seen.problems)
     problems = [problem for problem in seen.problems if problem.code not in set(excused)]
     rows = list(seen.plan.rows) if seen.plan else []
+    pending = dict.fromkeys(each.revision for each in seen.plan.pending) if seen.plan else {}
     found = Answer(
         check_mode=check_mode,
         state=seen.plan.state if seen.plan else plan.UNKNOWN,
@@ -36,12 +36,12 @@ def answer(seen: Observation, *, check_mode: bool = False, excused: Iterable[str
         heads=list(seen.graph.heads) if seen.graph else [],
         current_before=rows,
         current_after=list(rows),
-        pending=_pending(seen),
+        pending=describe(seen.locations, seen.graph, pending) if seen.graph else [],
         branches=_branches(seen),
         database=Database(**seen.contents.identity) if seen.contents else None,
         source=_source(seen),
         config=_config(seen),
-        versions=_versions_directory(seen),
+        versions=next((each.directory for each in seen.locations if each.spec == standard(seen.request.app)), ""),
         install_reason=seen.install_reason,
         alembic_version=seen.alembic,
         python=sys.executable,
@@ -79,7 +79,7 @@ def _config(seen: Observation) -> Config:
 def _version_for_git(seen: Observation) -> str:
     """What git is asked for: by branch or tag, where the version wanted is one, else by the commit in full.
 
-    Never by ``HEAD``: of that a clone remembers what it meant when it was made.
+    Never by ``HEAD``: a clone remembers what that was when it was made.
     """
     target = seen.wanted
     if target is None:
@@ -87,35 +87,22 @@ def _version_for_git(seen: Observation) -> str:
     return target.branch or (target.commit if target.ref in ("", "HEAD") else seen.request.source_version)
 
 
-def _versions_directory(seen: Observation) -> str:
-    ours = standard(seen.request.app)
-    return next((location.directory for location in seen.locations if location.spec == ours), "")
-
-
-def _pending(seen: Observation) -> list[Revision]:
-    """The pending revisions, in the order in which they would be applied."""
-    if seen.plan is None or seen.graph is None:
-        return []
-    return describe(seen.locations, seen.graph, {revision.revision: None for revision in seen.plan.pending})
-
-
 def describe(locations: Iterable[Location], graph: Graph, seconds: Mapping[str, float | None]) -> list[Revision]:
-    """Revisions as results show them, with the seconds that each took; those that the graph does not know left out."""
+    """Revisions as results show them, with the seconds that each took, without those that the graph does not know."""
     names = branch_names(locations, graph)
-    found = ((graph.revisions[name], spent) for name, spent in seconds.items() if name in graph.revisions)
-    return [_revision(each, names[each.location], spent) for each, spent in found]
-
-
-def _revision(revision: CodeRevision, branch: str, seconds: float | None) -> Revision:
-    return Revision(
-        revision=revision.revision,
-        branch=branch,
-        message=revision.message,
-        path=revision.path,
-        down_revision=list(revision.down_revision),
-        depends_on=list(revision.depends_on),
-        seconds=seconds,
-    )
+    found = [(graph.revisions[name], spent) for name, spent in seconds.items() if name in graph.revisions]
+    return [
+        Revision(
+            revision=each.revision,
+            branch=names[each.location],
+            message=each.message,
+            path=each.path,
+            down_revision=list(each.down_revision),
+            depends_on=list(each.depends_on),
+            seconds=spent,
+        )
+        for each, spent in found
+    ]
 
 
 def as_diff(
@@ -141,8 +128,8 @@ def as_diff(
 def branch_names(locations: Iterable[Location], graph: Graph) -> dict[str, str]:
     """Location → name of its branch: the label that a revision in it declares, else the package's name.
 
-    A label spreads along a branch, so one grown from core bears core's label everywhere: whose a
-    revision is, is told by where its file lies.
+    A label spreads along a branch, so a branch that starts from core has core's label everywhere; only the place of
+    its file shows to which package a revision belongs.
     """
     names = {location.spec: location.package.split(".")[0] or location.spec for location in locations}
     declared: dict[str, list[str]] = {}

@@ -17,7 +17,7 @@ from ..cores import CORES, Core
 from ..host.git import Repository
 
 Path = NewType("Path", str)
-# Where these are kept unless told otherwise, below the environment.
+# Where these are by default, below the environment.
 _BELOW_ENV = {
     "config_file": "",
     "backup_dir": "app/backups",
@@ -104,7 +104,7 @@ class Request:
 
     @property
     def repository(self) -> Repository | None:
-        """Where the source is checked out from; None where it is used as it lies, or not at all."""
+        """Where the source is checked out from; None where it is used as it is, or not at all."""
         if not self.source_enabled or not self.source_repo:
             return None
         return Repository(self.source_repo, self.source_version, self.source_key_file, self.source_accept_newhostkey)

@@ -1,12 +1,18 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The part of a look that reads revisions: the files of every version location at the commit wanted."""
+"""The part of a look that reads revisions: the files of every version location at the commit wanted.
+
+And what they looked like when they were applied: ``<app>.checksums.json``, which ``change.history`` writes.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import sys
 import tempfile
+from collections.abc import Container, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,7 +21,7 @@ from ..problem import Refused
 from ..revisions import locations
 from ..revisions.graph import Graph, Revision, RevisionFile, Unreadable, is_revision_file
 from ..revisions.locations import Location
-from .observation import Deeper, Observation
+from .observation import Deeper, Observation, Ready
 from .request import Request
 
 
@@ -29,7 +35,7 @@ def look_at_locations(seen: Observation) -> None:
         files = seen.commits.files(seen.wanted.commit)
     for spec in seen.section.version_locations:
         package = locations.package_of(spec)
-        # Another package of the same name may lie in the source; only what is known to come from it counts.
+        # A package of the same name in the source may be another one; only what comes from there counts.
         ours = request.source_enabled and package and _comes_from_source(request, package.split(".")[0])
         offered = (files or locations.source_files(request.source_dir, package)) if ours else []
         seen.locations.append(
@@ -52,11 +58,13 @@ def _comes_from_source(request: Request, package: str) -> bool:
 
 
 def look_at_revisions(seen: Observation, stack: ExitStack, deeper: Deeper) -> None:
-    """The graph of all revision files, and what is to be said of it.
+    """The graph of all revision files, and warnings about it.
 
     :param stack: takes what has to live as long as the look does.
-    :param deeper: what is asked of Alembic itself.
+    :param deeper: asks Alembic where a file cannot be read as text.
     """
+    if seen.section is None:
+        return
     files: dict[str, list[RevisionFile]] = {}
     directories = set()
     for location in seen.locations:
@@ -77,7 +85,7 @@ def look_at_revisions(seen: Observation, stack: ExitStack, deeper: Deeper) -> No
         seen.graph = Graph.from_files(file for found in files.values() for file in found)
     except Unreadable:
         seen.fast_path = False
-        seen.graph = _graph_by_alembic(seen, files, stack, deeper)
+        seen.graph = _graph_by_alembic(seen, seen.section.options(), files, stack, deeper)
     seen.texts = {file.path: file.text for found in files.values() for file in found}
     _judge_revisions(seen, seen.graph)
 
@@ -91,7 +99,7 @@ def _revision_files(seen: Observation, location: Location) -> list[RevisionFile]
     recursive = _is_on(seen.options.get("recursive_version_locations", ""))
     on_disk: list[str] = []
     if location.directory and os.path.isdir(location.directory):
-        on_disk = [name for name in locations.names_in(location.directory, recursive=recursive) if _is_revision(name)]
+        on_disk = _revisions(locations.names_in(location.directory, recursive=recursive))
     elif seen.commits is None or location.relative is None:
         return None
     if location.relative is None or seen.request.repository is None:
@@ -99,29 +107,31 @@ def _revision_files(seen: Observation, location: Location) -> list[RevisionFile]
     uncommitted = _uncommitted(seen, location, on_disk)
     if seen.commits is None or seen.wanted is None:
         return _from_disk(location, on_disk)
-    commit = seen.wanted.commit
-    everything = list(locations.names_below(seen.commits.files(commit, location.relative), location.relative,
-                                            recursive=recursive))  # fmt: skip
+    commit, below = seen.wanted.commit, location.relative
+    everything = list(locations.names_below(seen.commits.files(commit, below), below, recursive=recursive))
     if not everything and not uncommitted:
         # what is on disk now goes with the checkout
         return None
-    names = [name for name in everything if _is_revision(name)]
-    contents = seen.commits.read(commit, [os.path.join(location.relative, name) for name in names])
-    found = {name: text.decode("utf-8", errors="surrogateescape") for name, text in zip(names, contents.values())}
-    files = [RevisionFile(os.path.join(location.directory, name), location.spec, found[name]) for name in names]
-    return files + _from_disk(location, uncommitted)
+    names = _revisions(everything)
+    texts = seen.commits.read(commit, [os.path.join(below, name) for name in names]).values()
+    return [_file(location, name, text) for name, text in zip(names, texts)] + _from_disk(location, uncommitted)
 
 
-def _is_revision(name: str) -> bool:
-    return is_revision_file(os.path.basename(name))
+def _revisions(names: Iterable[str]) -> list[str]:
+    return [name for name in names if is_revision_file(os.path.basename(name))]
 
 
-def _from_disk(location: Location, names: list[str]) -> list[RevisionFile]:
+def _file(location: Location, name: str, text: bytes) -> RevisionFile:
+    path = os.path.join(location.directory, name)
+    return RevisionFile(path, location.spec, text.decode("utf-8", errors="surrogateescape"))
+
+
+def _from_disk(location: Location, names: Iterable[str]) -> list[RevisionFile]:
     found = []
     for name in names:
-        path = os.path.join(location.directory, name)
-        with open(path, "rb") as file:  # there are hundreds, and a Path for each would take longer than its reading
-            found.append(RevisionFile(path, location.spec, file.read().decode("utf-8", errors="surrogateescape")))
+        # There are hundreds, and a Path for each would take longer than its reading.
+        with open(os.path.join(location.directory, name), "rb") as file:
+            found.append(_file(location, name, file.read()))
     return found
 
 
@@ -169,10 +179,13 @@ def _judge_missing(seen: Observation, location: Location) -> None:
 
 
 def _graph_by_alembic(
-    seen: Observation, files: dict[str, list[RevisionFile]], stack: ExitStack, deeper: Deeper
+    seen: Observation,
+    options: Mapping[str, str],
+    files: Mapping[str, list[RevisionFile]],
+    stack: ExitStack,
+    deeper: Deeper,
 ) -> Graph:
     """The graph as Alembic loads it, from copies where the files are those of a commit not checked out."""
-    assert seen.section is not None
     directories: list[tuple[str, str]] = []
     for location in seen.locations:
         directory = location.directory
@@ -183,7 +196,7 @@ def _graph_by_alembic(
                 copy.write_bytes(file.text.encode("utf-8", errors="surrogateescape"))
         if os.path.isdir(directory):
             directories.append((location.spec, directory))
-    rows = deeper.revisions(seen.request.config_file, seen.section.options(), directories)
+    rows = deeper.revisions(seen.request.config_file, options, directories)
     places = {location.spec: location.directory for location in seen.locations}
     return Graph(
         Revision(
@@ -205,8 +218,8 @@ def _judge_revisions(seen: Observation, graph: Graph) -> None:
     if request.base.version_location not in filled:
         raise Refused(
             "revisions_missing",
-            f"Not one revision was found in {request.base.version_location}.",
-            f"Install {request.base.package} anew: its package lacks its revisions.",
+            f"No revision was found in {request.base.version_location}.",
+            f"Install {request.base.package} again: its package lacks its revisions.",
         )
     ours = locations.standard(request.app)
     if ours not in filled:
@@ -221,3 +234,73 @@ def _judge_revisions(seen: Observation, graph: Graph) -> None:
             f"{request.app} has {len(heads)} heads, in {paths}: all are applied. Join them"
             " (playbooks/revision.yml with rattail_schema_ext_revision_merge: true, or alembic merge)."
         )
+
+
+def refuse_syntax_errors(seen: Observation, paths: Container[str]) -> None:
+    """See that the app's own revision files ``paths`` are Python as a whole; a look reads their headers only.
+
+    :raises Refused: where one of them is not.
+    """
+    for file in seen.own_files:
+        if file.path not in paths:
+            continue
+        try:
+            compile(file.text, file.path, "exec", dont_inherit=True)
+        except (SyntaxError, ValueError) as error:
+            line = getattr(error, "lineno", None) or 1
+            raise Refused(
+                "revision_syntax",
+                f"The revision file {file.path} cannot be run: {getattr(error, 'msg', error)} (line {line}).",
+                "Mend it, commit and push it, then run again.",
+            ) from None
+
+
+def checksums_file(directory: str, app: str) -> Path:
+    """Where the checksums of applied revision files are kept."""
+    return Path(directory, f"{app}.checksums.json")
+
+
+def kept_checksums(directory: str, app: str) -> dict[str, str]:
+    """Revision → SHA-256 of its file when it was applied; empty where none were kept.
+
+    :raises Refused: where the file cannot be understood.
+    """
+    path = checksums_file(directory, app)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {str(name): str(value) for name, value in found["revisions"].items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Refused(
+            "checksums_unreadable",
+            f"{path} cannot be read: {error}.",
+            "Correct it, or move it away: the next upgrade makes a new one.",
+        ) from None
+
+
+def current_checksums(ready: Ready) -> dict[str, str]:
+    """The same as the files are now, for all applied revisions that are not core's."""
+    core = ready.request.base.version_location
+    applied = ready.graph.applied(ready.plan.rows)
+    return {
+        name: hashlib.sha256(ready.texts[each.path].encode("utf-8", errors="surrogateescape")).hexdigest()
+        for name, each in ready.graph.revisions.items()
+        if name in applied and each.location != core and each.path in ready.texts
+    }
+
+
+def warn_of_edits(ready: Ready) -> list[str]:
+    """Warnings about applied revisions whose file is another than when it was applied.
+
+    :raises Refused: where the kept checksums cannot be read.
+    """
+    kept = kept_checksums(ready.request.history_dir, ready.request.app)
+    now = current_checksums(ready) if kept else {}
+    return [
+        f"The file of revision {name} ({ready.graph.revisions[name].path}) was changed after it had been applied: "
+        "databases that have it and databases that get it now will differ. Undo the change, and put it into a "
+        "revision of its own."
+        for name, value in now.items()
+        if kept.get(name, value) != value
+    ]

@@ -1,0 +1,187 @@
+# Copyright: rattail_schema_ext contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What must hold before anything is written: the way to the database, the role's rights, the backup, the history."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Collection
+from dataclasses import replace
+
+from ..config import database_url
+from ..copies import backup
+from ..postgres.contents import VERSION_RIGHTS, VERSION_TABLE, Contents, OthersTable, look_at, quoted
+from ..postgres.url import Target, parse_url
+from ..problem import Refused
+from .database_checks import listed, place, pooled, search_path
+from .observation import Ready
+from .request import Request
+
+# What a look finds missing for the revisions that are pending; what else writes asks for what it needs itself.
+UPGRADES_OWN = frozenset({"rights_missing"})
+
+
+def judge_writable(
+    contents: Contents,
+    *,
+    altered: Collection[str] = (),
+    referenced: Collection[str] = (),
+    option: str = "",
+    creates: bool = True,
+    rights: Collection[str] = VERSION_RIGHTS,
+) -> list[str]:
+    """Warnings about what is to be written to the database.
+
+    :param contents: of the way by which it is written to.
+    :param altered: tables, there already, that are to be altered, dropped or renamed; bare names, or ``schema.name``.
+    :param referenced: those that foreign keys are to be made to.
+    :param option: the config option (``section:option``) of that way; empty for the app's own database URL.
+    :param creates: whether something new is to be made in the schema, as a version table is that is not there.
+    :param rights: those on the version table that are needed, where it is there.
+    :raises Refused: ``database_read_only``, ``database_pooled`` or ``rights_missing``.
+    """
+    creates = creates or not contents.version_schema
+    _refuse_read_only(contents)
+    refused = pooled(contents, option)
+    if refused is not None:
+        raise refused
+    _refuse_missing_rights(contents, altered, referenced, rights, creates=creates)
+    if creates and contents.version_schema and contents.schema != contents.version_schema:
+        return [
+            f"The version table of {place(contents)} lies in schema {contents.version_schema}, but new tables "
+            f"will be made in {contents.schema}, which comes first in search_path ({search_path(contents)})."
+        ]
+    return []
+
+
+def _refuse_read_only(contents: Contents) -> None:
+    """Refuse (``database_read_only``) a standby, and a database or role that is set to read only."""
+    user, name = (quoted(contents.identity[key]) for key in ("user", "name"))
+    if contents.standby:
+        cause = f"The database {place(contents)} is a standby, which takes no changes."
+        remedy = "Lead the database URL to the primary, or name both hosts in it with target_session_attrs=read-write."
+    elif contents.read_only:
+        cause = (
+            f"Transactions of role {contents.identity['user']} in {place(contents)} are read-only "
+            "(default_transaction_read_only)."
+        )
+        remedy = (
+            f"Take that setting back (ALTER DATABASE {name} RESET default_transaction_read_only, ALTER ROLE {user} "
+            "RESET default_transaction_read_only, or the options of the database URL) where changes are wanted."
+        )
+    else:
+        return
+    raise Refused("database_read_only", cause, remedy)
+
+
+def _refuse_missing_rights(
+    contents: Contents,
+    altered: Collection[str],
+    referenced: Collection[str],
+    rights: Collection[str],
+    *,
+    creates: bool,
+) -> None:
+    """Refuse (``rights_missing``) where the role lacks a right that is needed."""
+    role = quoted(contents.identity["user"])
+    lacks, commands = [], []
+    if creates and not contents.may_create:
+        lacks.append(f"CREATE on schema {contents.schema}")
+        commands.append(f"GRANT CREATE ON SCHEMA {quoted(contents.schema)} TO {role}")
+    missing = [right for right in VERSION_RIGHTS if right in rights and right not in contents.version_rights]
+    if missing:
+        what, table = ", ".join(missing), f"{quoted(contents.version_schema)}.{VERSION_TABLE}"
+        lacks.append(f"{what} on the version table {table}")
+        commands.append(f"GRANT {what} ON {table} TO {role}")
+    foreign = [table for table in contents.others if _named(table, altered)]
+    if foreign:
+        owners = listed(sorted({table.owner for table in foreign}))
+        lacks.append(f"ownership of {listed(table.name for table in foreign)}, which belong to {owners}")
+        commands += [f"ALTER TABLE {_qualified(table)} OWNER TO {role}" for table in foreign]
+    closed = [table for table in contents.others if not table.may_reference and _named(table, referenced)]
+    if closed:
+        lacks.append(f"REFERENCES on {listed(table.name for table in closed)}")
+        commands += [f"GRANT REFERENCES ON {_qualified(table)} TO {role}" for table in closed]
+    if lacks:
+        raise Refused(
+            "rights_missing",
+            f"The role {contents.identity['user']} lacks what is needed in {place(contents)}: {'; '.join(lacks)}.",
+            f"Give it, as a superuser: {'; '.join(commands)}.",
+        )
+
+
+def _named(table: OthersTable, names: Collection[str]) -> bool:
+    return table.name in names or f"{table.schema}.{table.name}" in names
+
+
+def _qualified(table: OthersTable) -> str:
+    return f"{quoted(table.schema)}.{quoted(table.name)}"
+
+
+def to_write(ready: Ready) -> Ready:
+    """The same by the way that the host's config has for migrations, past a pooler, where it has one.
+
+    :raises Refused: where it leads nowhere, or elsewhere.
+    """
+    request, seen = ready.request, ready.contents
+    if not request.database_option:
+        return ready
+    url = database_url.direct_url(request.config_file, request.base, os.environ, request.database_option)
+    direct = parse_url(url)
+    found = look_at(direct, request.base.tables)
+    refuse_another_place(seen, found, request.database_option)
+    found = replace(found, rows=seen.rows, other_version_tables=seen.other_version_tables)
+    return replace(ready, way=direct, contents=found)
+
+
+def refuse_another_place(app: Contents, direct: Contents, option: str) -> None:
+    """Refuse (``database_option_elsewhere``) a URL for migrations that leads elsewhere than the app's own.
+
+    It has to be the same database of the same server, with the same schema for new tables and the same
+    version table; only the way to it and the role may differ.
+    """
+    if direct.incarnation != app.incarnation:
+        differ = f"another database ({place(direct)}) than the app's own URL ({place(app)})"
+        remedy = "Correct the one that is wrong."
+    elif (direct.schema, direct.version_schema) != (app.schema, app.version_schema):
+        differ = (
+            f"schema {direct.schema or 'none'} of {place(direct)}, where its role's search_path is "
+            f"{search_path(direct)}, and the app's own URL to schema {app.schema or 'none'}"
+        )
+        role, name = (quoted(direct.identity[key]) for key in ("user", "name"))
+        remedy = f"Give its role the same (ALTER ROLE {role} IN DATABASE {name} SET search_path = …)."
+    else:
+        return
+    raise Refused("database_option_elsewhere", f"The URL in {option} leads to {differ}.", remedy)
+
+
+def refuse_without_backup(request: Request, way: Target) -> None:
+    """See that the backup that is asked for can be made.
+
+    :raises Refused: where it cannot.
+    """
+    backup.refuse_impossible(
+        way,
+        mode=request.backup,
+        directory=request.backup_dir,
+        app=request.app,
+        bin_dir=request.postgresql_bin_dir,
+    )
+
+
+def refuse_without_history(directory: str) -> None:
+    """See beforehand that a run can be written down.
+
+    :raises Refused: where the directory is there and not ours to write, or cannot be made.
+    """
+    place = directory
+    while not os.path.isdir(place) and place != os.path.dirname(place):
+        place = os.path.dirname(place)
+    if not os.access(place, os.W_OK | os.X_OK):
+        user = pwd.getpwuid(os.geteuid()).pw_name
+        raise Refused(
+            "history_unwritable",
+            f"The history of the schema cannot be written to {directory}: {place} is not writable for {user}.",
+            f"Make it that user's, or set rattail_schema_ext_history_dir to a directory that is (now {directory}).",
+        )
