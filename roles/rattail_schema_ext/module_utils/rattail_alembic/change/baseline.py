@@ -27,7 +27,7 @@ from . import history
 from .under_lock import Log, locked, look_afterwards, refusals
 
 HEADS = "heads"
-_ONLY_UNKNOWN = "Name only revisions of branches that have no row yet; for those that are behind, run an upgrade."
+_ONLY_UNKNOWN = "Name only revisions of branches that have no row yet; what is behind is for the main entry point."
 # Tables, and whether they are found without a schema.
 _TABLES = """
 select n.nspname, c.relname, pg_table_is_visible(c.oid) from pg_class c join pg_namespace n on n.oid = c.relnamespace
