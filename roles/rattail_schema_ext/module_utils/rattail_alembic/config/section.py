@@ -112,14 +112,13 @@ def _lines(text: str) -> tuple[list[ini.Line], list[ini.Line]]:
 def _refuse_lookalikes(lines: Iterable[ini.Line], name: str) -> None:
     for number, line in enumerate(lines, start=1):
         header = re.match(r"\[\s*alembic\s*\]", line.text.strip(), re.IGNORECASE)
-        if header is None or line.kind not in ("header", "value"):
-            continue
-        raise Refused(
-            "config_header",
-            f"{name}, line {number}: Alembic does not take {header[0]!r} for its section"
-            + (", because the line is indented." if line.kind == "value" else "."),
-            f"Write it as [{NAME}], at the start of the line.",
-        )
+        if header and line.kind in ("header", "value"):
+            why = ", because the line is indented" if line.kind == "value" else ""
+            raise Refused(
+                "config_header",
+                f"{name}, line {number}: Alembic does not take {header[0]!r} for its section{why}.",
+                f"Write it as [{NAME}], at the start of the line.",
+            )
 
 
 def replace(data: bytes, rendered: str) -> bytes:
