@@ -135,9 +135,9 @@ def _load(path: str, prefix: str, files: dict[str, Settings], required_by: str |
             "Create it, make it readable, or take it out of the list.",
         )
     files[path] = settings
-    for option, required_by in (("require", path), ("include", None)):
+    for option, requiring in (("require", path), ("include", None)):
         for each in _listed(settings.get(f"{prefix}.config.{option}", ""), path):
-            _load(each, prefix, files, required_by)
+            _load(each, prefix, files, requiring)
 
 
 def _read(path: str) -> Settings | None:

@@ -18,7 +18,6 @@ from ..problem import Refused
 _LINE = re.compile(r"([^\r\n]*)(\r\n|\r|\n)|([^\r\n]+)")
 _HEADER = configparser.RawConfigParser.SECTCRE
 _OPTION = configparser.RawConfigParser.OPTCRE
-_DEEPER = "    "
 
 
 class Line(NamedTuple):
@@ -150,26 +149,24 @@ def merge(text: str, section: str, options: Mapping[str, str], whole: str) -> st
         between = (end if lines and not lines[-1].end else "") + (end if lines and lines[-1].kind != "blank" else "")
         return text + between + "".join(line.text + end for line in scan(whole.rstrip()))
     pieces = [line.text + line.end for line in lines]
-    missing = dict(options)
-    for index in inside:
-        line = lines[index]
-        if line.kind != "option" or line.option not in options:
+    added = ""
+    for name, value in options.items():
+        places = [index for index in inside if lines[index].option == name and lines[index].kind != "comment"]
+        if not places:
+            indent = _indent_of_more(lines, inside)
+            added += _option(f"{indent}{name} = ", value, indent, end) + end
             continue
-        value, start = missing.pop(line.option), line.value_start
+        line = lines[places[0]]
+        start = line.value_start
         if start is None and "\n" in value:
             value = "\n" + value
-        more = [later for later in inside if later > index and lines[later].option == line.option]
         prefix = line.text.rstrip() + " " if start is None else line.text[:start]
-        pieces[index] = _option(prefix, value, line.indent + _DEEPER, end) + line.end
-        for later in more:
-            if lines[later].kind != "comment":
-                pieces[later] = ""
-    if missing:
-        indent = _indent_of_more(lines, inside)
-        pieces[inside[-1]] += "" if lines[inside[-1]].end else end
-        pieces[inside[-1]] += "".join(
-            _option(f"{indent}{name} = ", value, indent + _DEEPER, end) + end for name, value in missing.items()
-        )
+        pieces[places[0]] = _option(prefix, value, line.indent, end) + line.end
+        for index in places[1:]:
+            pieces[index] = ""
+    if added and not lines[inside[-1]].end:
+        added = end + added
+    pieces[inside[-1]] += added
     return "".join(pieces)
 
 
@@ -178,9 +175,9 @@ def _line_end(lines: Iterable[Line]) -> str:
     return max(ends, key=lambda end: (ends[end], end == "\n"), default="")
 
 
-def _option(prefix: str, value: str, deeper: str, end: str) -> str:
+def _option(prefix: str, value: str, indent: str, end: str) -> str:
     first, *more = value.split("\n")
-    return (prefix + first).rstrip() + "".join(end + deeper + line for line in more if line)
+    return (prefix + first).rstrip() + "".join(f"{end}{indent}    {line}" for line in more if line)
 
 
 def _indent_of_more(lines: list[Line], inside: list[int]) -> str:
