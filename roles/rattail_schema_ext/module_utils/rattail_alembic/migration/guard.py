@@ -105,7 +105,7 @@ class Guard:
         """
         if self._job.unpooled and _is_pooled(cursor.connection):
             raise Refused(
-                "database_pooled",
+                "env_pooled",
                 "The app's env.py connects through a pooler, where locks and timeouts would be lost.",
                 "Have it take the database from the app's config file, as Rattail's own does, "
                 "or lead its own URL to the PostgreSQL server itself.",

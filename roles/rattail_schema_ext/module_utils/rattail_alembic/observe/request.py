@@ -11,12 +11,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, NewType
+from typing import Any
 
 from ..cores import CORES, Core
 from ..host.git import Repository
 
-Path = NewType("Path", str)
+# A path, in the words of a module's parameters.
+Path = str
 # Where these are by default, below the environment.
 _BELOW_ENV = {
     "config_file": "",
@@ -54,7 +55,7 @@ class Request:
     source_enabled: bool = True
     source_repo: str = ""
     source_version: str = "HEAD"
-    source_key_file: Path = Path("")
+    source_key_file: Path = ""
     source_accept_newhostkey: bool = False
     install_enabled: bool = True
     integrations: tuple[str, ...] = ()
@@ -69,19 +70,19 @@ class Request:
     lock_retries: int = 10
     statement_timeout_seconds: float = 0
     backup: str = one_of("full", "schema", "none")
-    backup_dir: Path = Path("")
+    backup_dir: Path = ""
     backup_keep: int = 5
     rehearsal: str = one_of("none", "clone", "transaction")
     expected_database: str = ""
     database_option: str = ""
-    postgresql_bin_dir: Path = Path("")
-    history_dir: Path = Path("")
+    postgresql_bin_dir: Path = ""
+    history_dir: Path = ""
     revert_to: str = ""
     revert_confirm: str = ""
     baseline_revision: tuple[str, ...] = ()
     revision_message: str = ""
     revision_review: str = one_of("auto", "true", "false")
-    revision_review_dir: Path = Path("")
+    revision_review_dir: Path = ""
     revision_merge: bool = False
 
     @classmethod

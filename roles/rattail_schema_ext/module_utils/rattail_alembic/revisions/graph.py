@@ -64,11 +64,7 @@ class Graph:
         RevisionMap._add_depends_on knows no prefixes. Raises ``Refused`` (``revision_missing``).
         """
         if name not in self._ids:
-            raise Refused(
-                "revision_missing",
-                f"{name} is neither a revision nor a branch label of the version locations.",
-                self._advice(name),
-            )
+            raise self._missing(f"{name} is neither a revision nor a branch label of the version locations.", name)
         return self._ids[name]
 
     def ancestors(self, revisions: Iterable[str]) -> frozenset[str]:
@@ -151,16 +147,13 @@ class Graph:
         ):
             for name in names:
                 if name not in known:
-                    raise Refused(
-                        "revision_missing",
-                        f"{revision.path} has {field} {name}, which no version location holds.",
-                        self._advice(name),
-                    )
+                    raise self._missing(f"{revision.path} has {field} {name}, which no version location holds.", name)
         return (*revision.down_revision, *(self._ids[name] for name in revision.depends_on))
 
-    def _advice(self, name: str) -> str:
+    def _missing(self, cause: str, name: str) -> Refused:
         meant = {self._ids[known] for known in self._ids if known.startswith(name)}
-        return f"Write {meant.pop()} in full." if len(meant) == 1 else "Add the location that holds it."
+        remedy = f"Write {meant.pop()} in full." if len(meant) == 1 else "Add the location that holds it."
+        return Refused("revision_missing", cause, remedy)
 
     def _newest(self, subset: Iterable[str]) -> tuple[str, ...]:
         """Those of ``subset`` that are no ancestor of another by ``down_revision``, in load order."""
