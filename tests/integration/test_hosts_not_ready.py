@@ -80,8 +80,8 @@ def test_an_environment_that_its_owner_cannot_enter_is_told_apart(deployed: Serv
             ["no variable rattail_schema_ext_sorce_repo", "Did you mean rattail_schema_ext_source_repo?"],
         ),
         ({"rattail_schema_ext_config_enabeld": False}, ["Did you mean rattail_schema_ext_config_enabled?"]),
-        ({"rattail_schema_ext_source_enabled": "perhaps"}, ["'rattail_schema_ext_source_enabled'", "bool"]),
-        ({"rattail_schema_ext_integrations": {"a": 1}}, ["'rattail_schema_ext_integrations'", "list"]),
+        ({"rattail_schema_ext_source_enabled": "perhaps"}, ["rattail_schema_ext_source_enabled", "true or false"]),
+        ({"rattail_schema_ext_integrations": {"a": 1}}, ["rattail_schema_ext_integrations", "not a list"]),
         ({"rattail_schema_ext_core": "ruby"}, ["rattail_schema_ext_core", "rattail, wutta", "ruby"]),
         (
             {"rattail_schema_ext_app": None, "rattail_schema_ext_ap": "poser"},

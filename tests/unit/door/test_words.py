@@ -28,7 +28,7 @@ def test_git_and_pip_are_quoted() -> None:
         "/srv/poser could not be brought to 2: no space left on device. Mend what git says, then run again. " + AT
     )
     install = {"rc": 1, "stderr": "ERROR: no such index"}
-    said = {"__rattail_schema_ext_install": install, "__rattail_schema_ext_checkout": {"after": "2"}}
+    said = {"__rattail_schema_ext_failed_install": install, "__rattail_schema_ext_checkout": {"after": "2"}}
     found = words.failure({"msg": "pip failed."}, {}, HERE, said)
     assert "could not be installed: ERROR: no such index. Mend what pip says" in found
 

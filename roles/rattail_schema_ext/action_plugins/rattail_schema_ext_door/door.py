@@ -116,6 +116,8 @@ class LookDoor(_Door):
             while getattr(top, "_parent", None) is not None:
                 top = top._parent
             become.set_option("become_user", top._play.become_user or "root")
+            # What it waited for the first time does not come where nobody has to be become.
+            become.prompt = become.success = ""
         return {**variables, "ansible_python_interpreter": _SYSTEM_PYTHON}
 
     def _put_together(self, before: Answer, now: Answer) -> Answer:

@@ -48,7 +48,7 @@ def failure(result: Mapping[str, Any], so_far: Mapping[str, Any], answer: Answer
     :param variables: among them what git and pip said, where they were at work.
     """
     directory = answer.source.directory
-    install, checkout = (variables.get(f"__rattail_schema_ext_{name}") or {} for name in ("install", "checkout"))
+    install, checkout = (variables.get(f"__rattail_schema_ext_{name}") or {} for name in ("failed_install", "checkout"))
     if so_far.get("msg"):
         cause = last(str(so_far["msg"]))
     elif checkout and "after" not in checkout and not checkout.get("skipped"):
