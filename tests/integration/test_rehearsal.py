@@ -168,7 +168,7 @@ def test_what_leaves_its_transaction_is_rehearsed_on_a_copy_only(cloning: Server
     new = cloning.repository.add_revision("leaves", upgrade=python)
     cloning.git("pull", "--quiet")
     answer = stopped(cloning, "transaction")
-    assert f"Revision {new}" in answer["failure"] and "rattail_schema_ext_rehearsal: clone" in answer["failure"]
+    assert f"revision {new}" in answer["failure"] and "rattail_schema_ext_rehearsal: clone" in answer["failure"]
     answer = rehearse(cloning, "clone")
     assert (answer["failure"], answer["state"]) == ("", "current")
     assert [each["revision"] for each in answer["rehearsal"]["revisions"]] == [new]

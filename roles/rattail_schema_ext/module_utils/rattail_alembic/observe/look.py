@@ -59,7 +59,7 @@ class _Deeper:
         elif request.rehearsal == "transaction":
             for each in ready.plan.pending:
                 if each.revision in ready.leaving and script.inspect(ready.file(each)).leaves:
-                    raise cannot_be_rehearsed(f"revision {each.revision} ({each.path}) leaves it")
+                    raise cannot_be_rehearsed(f"revision {each.revision} ({each.path}) leaves its transaction")
         refuse_without_history(request.history_dir)
 
 
