@@ -53,7 +53,7 @@ def test_the_policy_is_off_however_yaml_takes_the_word(deployed: Server, tmp_pat
     [
         ("policy", "enforce, warn, off", ["on", "yes", "'no'", "none"]),
         ("policy_data", "report, refuse", ["off"]),
-        ("backup", "none, schema, full", ["no"]),
+        ("backup", "full, schema, none", ["no"]),
         ("rehearsal", "none, clone, transaction", ["off"]),
     ],
 )
@@ -63,7 +63,7 @@ def test_a_word_that_yaml_makes_something_else_of_is_refused_with_the_right_ones
     for word in words:
         run = server.run_role(args=given(tmp_path, f"rattail_schema_ext_{variable}: {word}"))
         assert (run.rc, run.executions) == (2, []), run.output
-        assert f"value of rattail_schema_ext_{variable} must be one of: {choices}" in run.message, run.message
+        assert f"which is none of {choices}. Choose one of them." in run.message, run.message
 
 
 def test_prefixes_of_an_integration_can_be_set(deployed: Server) -> None:

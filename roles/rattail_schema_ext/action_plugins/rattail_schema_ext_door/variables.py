@@ -39,6 +39,8 @@ _READERS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "dict": (check_type_dict, "a dictionary"),
 }
 
+_BOOLEANS = {True: ("true", "yes", "on"), False: ("false", "no", "off")}
+
 Options = Mapping[str, Mapping[str, Any]]
 
 
@@ -74,11 +76,12 @@ def unknown(names: Iterable[str]) -> list[str]:
 def read(name: str, value: Any) -> tuple[Any, str]:
     """The value that a variable means, and a sentence about what is wrong with it; empty where nothing is."""
     option = known()[name]
-    kind = option["type"]
+    kind, choices = option["type"], option.get("choices")
     if kind in ("str", "path"):
-        # Of the words true and false, where they are among several, YAML makes what Python calls so.
-        value = str(value).lower() if isinstance(value, bool) and "choices" in option else value
-        if not isinstance(value, str):
+        if choices and isinstance(value, bool):
+            # Of such words YAML makes a boolean where they have no quotes.
+            value = next((word for word in choices if word in _BOOLEANS[value]), value)
+        if not choices and not isinstance(value, str):
             return value, f"{name} is {value!r}, which is no text. Write it in quotes."
     else:
         reader, meant = _READERS[kind]
@@ -86,9 +89,8 @@ def read(name: str, value: Any) -> tuple[Any, str]:
             value = reader(_opened(kind, value))
         except (TypeError, ValueError):
             return value, f"{name} is {value!r}, which is not {meant}. Correct it."
-    if "choices" in option and value not in option["choices"]:
-        choices = ", ".join(option["choices"])
-        return value, f"{name} is {value!r}, which is none of {choices}. Choose one of them."
+    if choices and value not in choices:
+        return value, f"{name} is {value!r}, which is none of {', '.join(choices)}. Choose one of them."
     return value, _secret(name, value)
 
 
