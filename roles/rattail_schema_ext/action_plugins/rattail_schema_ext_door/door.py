@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,11 +62,13 @@ class _Door(ActionBase):  # type: ignore[misc]  # ansible-core has no types
             result.update(failed=True, msg=answer.msg, exception=mask(exception) if isinstance(exception, str) else "")
         return result
 
+    @abstractmethod
     def _entry_point(self) -> str:
-        raise NotImplementedError
+        """The entry point whose variables are judged."""
 
+    @abstractmethod
     def _put_together(self, before: Answer, now: Answer) -> Answer:
-        raise NotImplementedError
+        """The answer so far with what the module said now."""
 
     def _message(self, answer: Answer, _now: Answer, _variables: Mapping[str, Any]) -> str:
         """Why nothing is done, or why the run failed."""
