@@ -48,14 +48,16 @@ def failure(result: Mapping[str, Any], so_far: Mapping[str, Any], answer: Answer
     :param variables: among them what git and pip said, where they were at work.
     """
     directory = answer.source.directory
-    install, checkout = (variables.get(f"__rattail_schema_ext_{name}") or {} for name in ("failed_install", "checkout"))
+    failed_install, install, checkout = (
+        variables.get(f"__rattail_schema_ext_{name}") or {} for name in ("failed_install", "install", "checkout")
+    )
     if so_far.get("msg"):
         cause = last(str(so_far["msg"]))
     elif checkout and "after" not in checkout and not checkout.get("skipped"):
         cause = f"{directory} could not be brought to {answer.source.wanted}: {of_git(checkout)}"
         cause += " Mend what git says, then run again."
-    elif install.get("rc"):
-        cause = f"{directory} could not be installed: {last(str(install.get('stderr')))}"
+    elif str(result.get("msg")).startswith("pip failed"):
+        cause = f"{directory} could not be installed: {last(str((failed_install or install).get('stderr')))}"
         cause += " Mend what pip says, then run again."
     else:
         cause = last(str(result.get("msg") or "A task failed."))
