@@ -113,8 +113,8 @@ def test_what_stands_alone_is_judged_by_its_name(action: str, kind: str) -> None
     assert rules.violations("r", [change(action, kind, root(kind, "poser_x"))], POSER) == []
     assert rules.violations("r", [change(action, kind, root(kind, "x", "poser"))], POSER) == []
     (found,) = rules.violations("r", [change(action, kind, root(kind, "x"))], POSER)
-    assert (found.revision, found.action, found.kind, found.object) == ("r", action, kind, "it")
-    assert "poser_" in found.rule
+    assert {**found, "rule": ""} == {"revision": "r", "action": action, "kind": kind, "object": "it", "rule": ""}
+    assert "poser_" in found["rule"]
 
 
 @pytest.mark.parametrize("action", [CREATED, ALTERED, DROPPED])
@@ -124,14 +124,14 @@ def test_parts_are_judged_by_their_table(action: str, kind: str) -> None:
     foreign = Change(action, kind, "public.product", "it poser_name", (PRODUCT,))
     assert rules.violations("r", [own], POSER) == []
     (found,) = rules.violations("r", [foreign], POSER)
-    assert "table public.product" in found.rule and "foreign key" in found.rule
+    assert "table public.product" in found["rule"] and "foreign key" in found["rule"]
 
 
 @pytest.mark.parametrize("action", [CREATED, ALTERED, DROPPED])
 @pytest.mark.parametrize("kind", EVERYBODYS)
 def test_what_is_the_whole_database_s_is_nobody_s_whatever_its_name(action: str, kind: str) -> None:
     (found,) = rules.violations("r", [change(action, kind, root(kind, "poser_x", ""))], POSER)
-    assert kind in found.rule.lower() and "database" in found.rule
+    assert kind in found["rule"].lower() and "database" in found["rule"]
 
 
 @pytest.mark.parametrize(
@@ -181,19 +181,18 @@ def test_special_cases(changed: Change, allowed: bool) -> None:
     assert (rules.violations("r", [changed], POSER) == []) is allowed
 
 
-def test_a_violation_can_be_read_by_a_person_and_by_a_program() -> None:
+def test_a_violation_says_what_was_done_and_what_may_be_done_instead() -> None:
     renamed = change(ALTERED, "table", PRODUCT, root("table", "poser_x"), identity="table public.poser_x",
                      was="table public.product")  # fmt: skip
     (found,) = rules.violations("abc123", [renamed], POSER)
-    assert found.as_dict() == {
+    assert found == {
         "revision": "abc123",
         "action": "altered",
         "kind": "table",
         "object": "table public.poser_x (was table public.product)",
-        "rule": found.rule,
+        "rule": found["rule"],
     }
-    assert str(found).startswith("Revision abc123 altered table public.poser_x (was table public.product). ")
-    assert found.rule.endswith(".") and "poser_…" in found.rule
+    assert found["rule"].endswith(".") and "poser_…" in found["rule"]
 
 
 @pytest.mark.parametrize(

@@ -282,7 +282,7 @@ class Guard:
         found = rules.violations(revision, changes, prefixes)
         refused = rows.judge(replaced)
         if found:
-            self._report({"event": "violations", "violations": [each.as_dict() for each in found]})
+            self._report({"event": "violations", "violations": found})
         if refused or (found and job.policy == ENFORCE):
             raise Violated(f"revision {revision} is against the policy")
 

@@ -14,7 +14,7 @@ from typing import Any
 from ..policy import rules
 from ..policy.prefixes import Prefixes
 from ..postgres.catalog_changes import Owner
-from ..postgres.row_counts import Written, rows_written, together, written_between
+from ..postgres.row_counts import Written, rows_written, written_between
 from ..revisions import sql
 from .child import Report
 from .connect_hook import plain_cursor
@@ -123,7 +123,7 @@ class WrittenRows:
         if not self.outside and cursor.connection.info.transaction_status == IN_TRANSACTION:
             now = rows_written(cursor)
             if self._base is not None and now is not None:
-                self._found = together(self._found, written_between(self._base, now))
+                self._found = written_between(self._base, now, self._found)
             self._base = now
 
     def _miss(self, kind: str, text: str) -> None:

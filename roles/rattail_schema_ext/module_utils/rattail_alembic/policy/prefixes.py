@@ -46,8 +46,7 @@ def of_package(package: str, settings: Mapping[str, Sequence[str]] | None = None
 
     :param package: the name of a distribution or of a package to import (``rattail-corepos``,
         ``rattail_corepos.db``), or a version location in it (``rattail_corepos.db:alembic/versions``).
-    :param settings: the user's ``{package: prefixes}``, which win over ``KNOWN``; an underscore at the end of
-        a prefix is allowed.
+    :param settings: the user's ``{package: prefixes}``, which win over ``KNOWN``.
     :return: for a package that is not known, its name without ``rattail_`` or ``wutta_``, and its name.
     """
     name = _normal(package)
@@ -74,9 +73,9 @@ def _normal(package: str) -> str:
 class Prefixes:
     """Decides whether a name belongs to one extension.
 
-    ``own`` are the prefixes of this extension and ``others`` those of the other packages. The longest
-    that fits decides: where there is a ``poser_mobile``, ``poser_mobile_x`` is not poser's.
-    ``reserved`` are the tables of the core: they, and Continuum's version tables of them, are never own.
+    ``own`` are the prefixes of this extension and ``others`` those of the other packages. The longest that fits
+    decides: where there is a ``poser_mobile``, ``poser_mobile_x`` is not poser's. ``reserved`` are the tables of the
+    core: they, and Continuum's version tables of them, are never own.
     """
 
     own: tuple[str, ...]

@@ -9,7 +9,6 @@ are core's, and core's tables are never modified. To extend one, make a table wi
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..postgres.catalog_changes import CREATED, Change, Owner
@@ -19,33 +18,19 @@ from ..postgres.row_counts import Written
 from .prefixes import Prefixes
 
 
-@dataclass(frozen=True)
-class Violation:
-    """Something that a revision must not do; ``rule`` is a sentence that says what it may do instead."""
+def violations(revision: str, changes: Iterable[Change], prefixes: Prefixes) -> list[dict[str, str]]:
+    """What of ``changes``, all made by ``revision``, its extension must not do.
 
-    revision: str
-    action: str
-    kind: str
-    object: str
-    rule: str
-
-    def as_dict(self) -> dict[str, str]:
-        """As results show it: keys ``revision``, ``action``, ``kind``, ``object`` and ``rule``."""
-        return asdict(self)
-
-    def __str__(self) -> str:
-        return f"Revision {self.revision} {self.action} {self.object}. {self.rule}"
-
-
-def violations(revision: str, changes: Iterable[Change], prefixes: Prefixes) -> list[Violation]:
-    """What of ``changes``, all made by ``revision``, its extension must not do."""
+    :return: entries with keys ``revision``, ``action``, ``kind``, ``object`` and ``rule``, a sentence that says what it
+        may do instead.
+    """
     found = []
     for change in changes:
         foreign = [owner for owner in change.owners if not _owns(prefixes, owner)]
         if foreign:
-            rule = _rule(change, foreign[0], prefixes)
             what = f"{change.identity} (was {change.was})" if change.was else change.identity
-            found.append(Violation(revision, change.action, change.kind, what, rule))
+            made = {"revision": revision, "action": change.action, "kind": change.kind, "object": what}
+            found.append({**made, "rule": _rule(change, foreign[0], prefixes)})
     return found
 
 
@@ -81,7 +66,7 @@ def _owns(prefixes: Prefixes, owner: Owner) -> bool:
 def _rule(change: Change, foreign: Owner, prefixes: Prefixes) -> str:
     if not kind_of(foreign.kind).prefixable:
         return (
-            f"{_article(foreign.kind)} concerns the whole database, not one extension:"
+            f"It concerns the whole database, not one extension ({foreign.kind}):"
             " ask the database's administrator for it, and leave it out of revisions."
         )
     if change.kind == "inheritance":
@@ -100,7 +85,3 @@ def _rule(change: Change, foreign: Owner, prefixes: Prefixes) -> str:
         f"It is not this extension's, whose names are {prefixes}: leave it as it is,"
         " and make a table of its own with a foreign key to it."
     )
-
-
-def _article(kind: str) -> str:
-    return kind.capitalize() if kind.endswith("privileges") else f"{'An' if kind[0] in 'aeio' else 'A'} {kind}"

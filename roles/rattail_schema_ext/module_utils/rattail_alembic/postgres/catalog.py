@@ -2,52 +2,44 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """PostgreSQL's system catalogs, read in one query: what a database holds, apart from rows.
 
-``catalog_sources`` says which catalogs, and what of them. The expressions of views, defaults and indexes are compared
-as the catalogs store them, which does not depend on search_path.
-
-Left out: PostgreSQL's own objects, which only a superuser can change, temporary ones, large objects, the values of
-sequences, and passwords.
+Expressions are compared as the catalogs store them, which does not depend on search_path. Left out: PostgreSQL's own
+objects, which only a superuser can change, temporary ones, large objects, the values of sequences, and passwords.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from .catalog_sources import LASTING, MADE, SOURCES, Source
+from .catalog_sources import LASTING, SOURCES
 
 # (the catalog's oid, up to three numbers that identify the row)
 Key = tuple[int, int, int, int]
 
 
 class Row(NamedTuple):
-    """A row of a system catalog.
+    """A row of a system catalog; one without a ``kind`` only says more about its ``parent``.
 
-    ``kind`` is empty for a row that only says more about its ``parent``. ``parent`` is what it is a part of: the column
-    of a default, the table of an index. ``facts`` is everything that is compared, as text, and ``acl`` its privileges.
-    ``extra`` completes the name (the arguments of a function), or is the oid of what else the row refers to.
+    ``parent`` is what it is a part of: the column of a default, the table of an index. ``facts`` is everything that is
+    compared, as text, and ``acl`` its privileges. ``extra`` completes the name (the arguments of a function), or is the
+    oid of what else the row refers to.
     """
 
     kind: str
     name: str
     namespace: int
     parent: Key | None
-    facts: str
-    acl: str
+    facts: str | None
+    acl: str | None
     filenode: int
     extra: str
 
 
-@dataclass(frozen=True)
-class Catalog:
-    """What a database held at one moment, as one role in one transaction saw it. Plain data, to be pickled."""
+# What a database held at one moment, as one role in one transaction saw it. Plain data, to be pickled.
+Catalog = dict[Key, Row]
 
-    rows: dict[Key, Row] = field(repr=False)
-
-
-# The columns that this role may read in this server's catalogs, and an expression for each, with @ for the row. It does
-# not depend on what a revision has set: search_path (regproc), TimeZone, bytea_output, extra_float_digits. Debian's
-# PostgreSQL 15.20 counts pg_attver up in attoptions, for columns that nobody changed.
+# The columns that this role may read in this server's catalogs, and an expression for each, with @ for the row, that
+# does not depend on what a revision has set: search_path (regproc), TimeZone, bytea_output, extra_float_digits.
+# Debian's PostgreSQL 15.20 counts pg_attver up in attoptions, for columns that nobody changed.
 _COLUMNS = """
 select c.relname, pg_catalog.array_agg(a.attname::pg_catalog.text order by a.attnum), pg_catalog.array_agg(
   case when a.attname = 'attoptions' then
@@ -66,21 +58,18 @@ where c.relnamespace = 11 and c.relname = any(%s) and a.attnum > 0
 group by 1"""
 
 _PREPARED = "rattail_schema_ext_snapshot"
-
 _WITH = f"""
 with space as materialized (select x.oid from pg_catalog.pg_namespace x where {LASTING}),
 relation as materialized (
-  select x.oid, x.relkind from pg_catalog.pg_class x where {MADE} and x.relnamespace in (select oid from space)
+  select x.oid, x.relkind from pg_catalog.pg_class x where x.oid >= 16384 and x.relnamespace in (select oid from space)
 )
 """
 
 
 def snapshot(cursor: Any) -> Catalog:
-    """What the database holds now, as the transaction of ``cursor`` sees it.
+    """What the database holds now, as the transaction of ``cursor``, a plain one of psycopg2's, sees it.
 
     Nothing is written. The statement stays prepared in the session, since planning takes a third of the time.
-
-    :param cursor: a plain DBAPI cursor of psycopg2's.
     """
     cursor.execute(f"select from pg_catalog.pg_prepared_statements where name = '{_PREPARED}'")
     if cursor.fetchone() is None:
@@ -88,37 +77,30 @@ def snapshot(cursor: Any) -> Catalog:
         columns = {catalog: dict(zip(names, read)) for catalog, names, read in cursor.fetchall()}
         cursor.execute(f"prepare {_PREPARED} as {_query(columns)}")
     cursor.execute(f"execute {_PREPARED}")
-    rows: dict[Key, Row] = {}
+    found: Catalog = {}
     for oid, a, b, c, kind, name, namespace, parent_oid, parent_a, parent_b, *rest in cursor.fetchall():
         parent = None if parent_oid is None else (parent_oid, parent_a, parent_b, 0)
-        rows[oid, a, b, c] = Row(kind, name, namespace, parent, *rest)
-    return Catalog(rows)
+        found[oid, a, b, c] = Row(kind, name, namespace, parent, *rest)
+    return found
 
 
 def _query(columns: dict[str, dict[str, str]]) -> str:
-    # A catalog that this server does not have, or does not show to this role, has no columns here.
-    parts = [
-        _select(source, columns)
-        for source in SOURCES
-        if source.catalog in columns and ("x.oid" not in source.key or "oid" in columns[source.catalog])
-    ]
-    return _WITH + "\nunion all\n".join(parts)
-
-
-def _select(source: Source, columns: dict[str, dict[str, str]]) -> str:
-    own = _read("x", columns[source.catalog], {"oid", source.acl, *source.skip.split()})
     index = _read("i", columns["pg_index"], {"indexrelid", "indcheckxmin"})
-    facts = source.facts or ", ".join(filter(None, (own, source.more)))
-    facts = facts.replace("{columns}", own).replace("{pg_index}", index)
-    where = source.where
-    if source.namespace != "0" and source.catalog != "pg_default_acl":
-        where += f" and {MADE} and {source.namespace} in (select oid from space)"
-    return (
-        f"select {source.oid}::oid, {source.key}, {source.kind}, {source.name}::text, {source.namespace}::oid,"
-        f" {source.parent}, row({facts})::pg_catalog.text,"
-        f" {f'x.{source.acl}::pg_catalog.text' if source.acl else 'null'}, {source.filenode}, {source.extra}"
-        f" from pg_catalog.{source.catalog} x {source.joins} where {where}"
-    )
+    parts = []
+    for source in SOURCES:
+        own = columns.get(source.catalog, {})
+        # where this server does not have the catalog, or does not show it to this role
+        if not own or ("x.oid" in source.key and "oid" not in own):
+            continue
+        read = _read("x", own, {"oid", source.acl, *source.skip.split()})
+        facts = source.facts.replace("{columns}", read).replace("{pg_index}", index)
+        acl = f"x.{source.acl}::pg_catalog.text" if source.acl else "null"
+        parts.append(
+            f"select {source.oid}::oid, {source.key}, {source.kind}, {source.name}::text, {source.namespace}::oid,"
+            f" {source.parent}, ({facts})::pg_catalog.text, {acl}, {source.filenode}, {source.extra}"
+            f" from pg_catalog.{source.catalog} x {source.joins} where {source.where}"
+        )
+    return _WITH + "\nunion all\n".join(parts)
 
 
 def _read(alias: str, columns: dict[str, str], skipped: set[str]) -> str:

@@ -5,8 +5,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 
 from .catalog import Catalog, Key, Row
 from .catalog_sources import CLASS, CONSTRAINT, DEPEND, EXTENSION, INHERITS, NAMESPACE, PUBLISHED, TRIGGER
@@ -15,8 +16,8 @@ from .kinds import OBJECT, kind_of
 CREATED = "created"
 ALTERED = "altered"
 DROPPED = "dropped"
-
-Rows = Mapping[Key, Row]
+# what of a row is compared, apart from its privileges
+_STATE = attrgetter("facts", "parent", "kind")
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,10 @@ class Owner:
 class Change:
     """One object that was created, altered or dropped, and not merely with what it is a part of.
 
-    ``kind`` is ``table``, ``column``, ``index``, ``grant`` and so on. ``identity`` is the kind with the
-    name, for a person; after a rename it has the new name, and ``was`` is the identity before.
-    ``table`` is the schema-qualified table (or view, or domain) that it is a part of, else empty.
-    ``owners`` are all that are concerned: what it belonged to before and what it belongs to now, and
-    both tables of an inheritance. ``key`` finds it in a Catalog; ``undo`` and ``turn`` are for ``undo_sql``.
+    ``identity`` is the kind with the name, for a person, and ``was`` the same before a rename. ``table`` is the
+    schema-qualified table (or view, or domain) that it is a part of, else empty. ``owners`` are all that are concerned:
+    what it belonged to before and what it belongs to now, and both tables of an inheritance. ``key`` finds it in a
+    Catalog; ``undo`` and ``turn`` are for ``undo_sql``.
     """
 
     action: str
@@ -59,10 +59,9 @@ class Change:
 def difference(before: Catalog, after: Catalog) -> list[Change]:
     """What was created, altered and dropped between two looks.
 
-    A table that was created is one change, and its columns, indexes and constraints are none. What changes by itself
-    is none either: statistics, the flags that show triggers and indexes, the internal triggers of a foreign key.
+    A table that was created is one change, and its columns, indexes and constraints are none.
     """
-    changes = list(_Comparison(before.rows, after.rows).changes())
+    changes = list(_changes(_Names(before), _Names(after)))
     # PostgreSQL itself makes indexes and constraints anew where the type of a column changes.
     remade = [change for change in changes if change.table and kind_of(change.kind).remade]
     created = {change.identity: change for change in remade if change.action == CREATED}
@@ -74,17 +73,16 @@ def difference(before: Catalog, after: Catalog) -> list[Change]:
 def rewritten(before: Catalog, after: Catalog, others: tuple[Catalog, Catalog] | None = None) -> list[Owner]:
     """Tables, materialized views and sequences that are in both looks, but with their rows in another file.
 
-    TRUNCATE does that, and so do an ALTER TABLE that rewrites, ALTER SEQUENCE RESTART, CLUSTER and VACUUM FULL.
-
-    :param others: as for ``made_by_others``, to leave out what another session did.
+    TRUNCATE does that, and so do an ALTER TABLE that rewrites, ALTER SEQUENCE RESTART, CLUSTER and VACUUM FULL. What
+    another session did is left out, if ``others`` is what another saw, as for ``made_by_others``.
     """
-    names = _Names(after.rows)
+    names = _Names(after)
     found = []
-    for key, row in sorted(after.rows.items()):
-        old = before.rows.get(key)
+    for key, row in sorted(after.items()):
+        old = before.get(key)
         if old is None or old.filenode == row.filenode or row.kind == "index":
             continue
-        then, now = (look.rows.get(key) for look in others) if others else (None, None)
+        then, now = (look.get(key) for look in others) if others else (None, None)
         if not (then and now and then.filenode != now.filenode == row.filenode):
             found.append(names.owner(key))
     return found
@@ -96,8 +94,7 @@ def made_by_others(
     """Tell what the looking transaction did, which has not committed, from what others committed meanwhile.
 
     :param changes: what ``difference`` found, the later look being ``after``.
-    :param others_before: what another session saw before that transaction began to change anything.
-    :param others_after: what it saw after ``after`` was taken, and before that transaction ended.
+    :param others_before: what another session saw before that transaction began, and ``others_after`` after ``after``.
     :return: ours, others'. An object that both of them changed is ours.
     """
     ours: list[Change] = []
@@ -105,10 +102,19 @@ def made_by_others(
     for change in changes:
         # Equal is not enough: what an earlier revision of the same transaction created and a later one dropped
         # never was there for others.
-        seen = _compared(others_after.rows, change)
-        theirs = seen == _compared(after.rows, change) and seen != _compared(others_before.rows, change)
+        seen = _compared(others_after, change)
+        theirs = seen == _compared(after, change) and seen != _compared(others_before, change)
         (others if theirs else ours).append(change)
     return ours, others
+
+
+def _compared(rows: Catalog, change: Change) -> object:
+    """Everything that decides whether ``change`` took place, as ``rows`` have it."""
+    row = rows.get(change.key)
+    if row is None or change.kind == "grant":
+        return row and row.acl
+    details = sorted((key, each.facts) for key, each in rows.items() if not each.kind and each.parent == change.key)
+    return row.facts, row.parent, details
 
 
 def undo_sql(changes: Iterable[Change]) -> list[str]:
@@ -121,99 +127,70 @@ def undo_sql(changes: Iterable[Change]) -> list[str]:
     return first + [change.undo[-1] for change in newest]
 
 
-class _Comparison:
-    def __init__(self, before: Rows, after: Rows) -> None:
-        self.before, self.after = _Names(before), _Names(after)
-        self.both = before.keys() & after.keys()
-        self.created = after.keys() - self.both
-        self.dropped = before.keys() - self.both
-        changed = [key for key in self.both if before[key] != after[key]]
-        self.granted = {key for key in changed if before[key].acl != after[key].acl}
-        self.altered = {key for key in changed if _altered(before[key], after[key])}
-        # A row that only says more about another one alters that, if that one is there before and after.
-        for key in self.created | self.dropped | self.altered:
-            for row in (before.get(key), after.get(key)):
-                if row is None or row.kind or row.parent not in self.both:
-                    continue
-                # An internal trigger goes with its foreign key, a place in a publication with its table.
-                other = _other(key, row)
-                if other is None or other in self.both or (key in self.created and key[0] != TRIGGER):
-                    self.altered.add(row.parent)
-
-    def changes(self) -> Iterator[Change]:
-        touched = {key for key in self.created | self.dropped | self.altered if key[0] == EXTENSION}
-        members = {**_members(self.before.rows), **_members(self.after.rows)} if touched else {}
-        for action, keys, names, grant in (
-            (CREATED, self.created, self.after, False),
-            (ALTERED, self.altered, self.after, False),
-            (DROPPED, self.dropped, self.before, False),
-            (ALTERED, self.granted, self.after, True),
-        ):
-            for key in sorted(keys):
-                if not names.rows[key].kind or (action != ALTERED and names.goes_with_whole(key, keys)):
-                    continue
-                owners = [n.owner(root) for n in (self.before, self.after) if key in n.rows for root in n.roots(key)]
-                # Without owners it is a part of something that is not looked at: a temporary table. What an extension
-                # holds is the extension's.
-                if owners and members.get(names.root(key) or key) not in touched:
-                    yield self._change(action, key, names, tuple(dict.fromkeys(owners)), "grant on " if grant else "")
-
-    def _change(self, action: str, key: Key, names: _Names, owners: tuple[Owner, ...], about: str) -> Change:
-        row = names.rows[key]
-        whole = next(iter(names.roots(key)), key)
-        owner, identity = names.owner(whole), names.identity(key)
-        was = self.before.identity(key) if action == ALTERED else identity
-        return Change(
-            action,
-            "grant" if about else row.kind,
-            "" if whole == key else _readable(owner.schema, owner.name),
-            about + identity,
-            owners,
-            about + was if was != identity else "",
-            key,
-            tuple(names.undo(key)) if action == CREATED else (),
-            # a foreign key is dropped before what it refers to
-            0 if key[0] == CONSTRAINT and row.extra.isdigit() else kind_of(row.kind).turn,
-        )
-
-
-def _altered(old: Row, new: Row) -> bool:
-    return (old.facts, old.parent, old.kind) != (new.facts, new.parent, new.kind)
+def _changes(then: _Names, now: _Names) -> Iterator[Change]:
+    before, after = then.rows, now.rows
+    both = before.keys() & after.keys()
+    created, dropped = after.keys() - both, before.keys() - both
+    altered = {key for key in both if _STATE(before[key]) != _STATE(after[key])}
+    granted = {key for key in both if before[key].acl != after[key].acl}
+    # A row that only says more about another one alters that, if that one is there before and after.
+    for key in created | dropped | altered:
+        for row in (before.get(key), after.get(key)):
+            if row is None or row.kind or row.parent not in both:
+                continue
+            other = _other(key, row)
+            if other is None or other in both or (key in created and key[0] != TRIGGER):
+                altered.add(row.parent)
+    # What an extension holds is the extension's.
+    extensions = {key for key in created | dropped | altered if key[0] == EXTENSION}
+    held = {
+        (key[1], key[2], 0, 0)
+        for key, row in (*before.items(), *after.items())
+        if key[0] == DEPEND and row.extra == "e" and row.parent in extensions
+    }
+    for action, keys, names, about in (
+        (CREATED, created, now, ""),
+        (ALTERED, altered, now, ""),
+        (DROPPED, dropped, then, ""),
+        (ALTERED, granted, now, "grant on "),
+    ):
+        for key in sorted(keys):
+            row = names.rows[key]
+            if not row.kind or (action != ALTERED and names.goes_with_whole(key, keys)):
+                continue
+            owners = [each.owner(root) for each in (then, now) if key in each.rows for root in each.roots(key)]
+            # Without owners it is a part of something that is not looked at: a temporary table.
+            if not owners or (names.root(key) or key) in held:
+                continue
+            whole = next(iter(names.roots(key)), key)
+            owner, identity = names.owner(whole), names.identity(key)
+            was = then.identity(key) if action == ALTERED else identity
+            yield Change(
+                action,
+                "grant" if about else row.kind,
+                "" if whole == key else _readable(owner.schema, owner.name),
+                about + identity,
+                tuple(dict.fromkeys(owners)),
+                about + was if was != identity else "",
+                key,
+                tuple(names.undo(key)) if action == CREATED else (),
+                # a foreign key is dropped before what it refers to
+                0 if key[0] == CONSTRAINT and row.extra.isdigit() else kind_of(row.kind).turn,
+            )
 
 
 def _other(key: Key, row: Row) -> Key | None:
-    """What a row is gone with besides its parent."""
-    if key[0] == TRIGGER:
-        return (CONSTRAINT, int(row.extra), 0, 0)
-    if key[0] == PUBLISHED:
-        return (CLASS, int(row.extra), 0, 0)
-    return (key[1], key[2], 0, 0) if key[0] == DEPEND else None
-
-
-def _members(rows: Rows) -> dict[Key, Key]:
-    """What each extension holds: object → extension."""
-    return {
-        (key[1], key[2], 0, 0): row.parent
-        for key, row in rows.items()
-        if key[0] == DEPEND and row.extra == "e" and row.parent is not None
-    }
-
-
-def _compared(rows: Rows, change: Change) -> object:
-    """Everything that decides whether ``change`` took place, as ``rows`` have it."""
-    row = rows.get(change.key)
-    if row is None:
-        return None
-    if change.kind == "grant":
-        return row.acl
-    details = sorted((key, each.facts) for key, each in rows.items() if not each.kind and each.parent == change.key)
-    return row.facts, row.parent, details
+    """What a row goes with besides its parent: an internal trigger with its foreign key, for example."""
+    if key[0] == DEPEND:
+        return (key[1], key[2], 0, 0)
+    catalog = {TRIGGER: CONSTRAINT, PUBLISHED: CLASS}.get(key[0])
+    return (catalog, int(row.extra), 0, 0) if catalog else None
 
 
 class _Names:
     """The names of the objects of one look, for a person and for SQL."""
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: Catalog) -> None:
         self.rows = rows
 
     def root(self, key: Key) -> Key | None:
@@ -229,31 +206,23 @@ class _Names:
 
     def roots(self, key: Key) -> list[Key]:
         """The same, for an inheritance of both tables; empty where there is none."""
-        ends: list[Key] = [(CLASS, oid, 0, 0) for oid in key[1:3]] if key[0] == INHERITS else [key]
+        ends = _ends(key)
         found = [root for root in map(self.root, ends) if root is not None]
         return found if len(found) == len(ends) else []
 
     def goes_with_whole(self, key: Key, keys: Set[Key]) -> bool:
         """Whether what it is a part of is among ``keys``, too."""
         if key[0] == INHERITS:
-            return all((CLASS, oid, 0, 0) in keys for oid in key[1:3])
+            return keys >= set(_ends(key))
         parent = self.rows[key].parent
         while parent is not None and parent in self.rows and parent not in keys:
             parent = self.rows[parent].parent
         return parent in keys
 
-    def schema(self, row: Row) -> str:
-        space = self.rows.get((NAMESPACE, row.namespace, 0, 0))
-        return space.name if space is not None else ""
-
-    def name(self, key: Key) -> str:
-        """Its name, or that of what it is about: a default and a comment have none."""
-        row = self.rows[key]
-        return row.name or (self.name(row.parent) if row.parent is not None and row.parent in self.rows else "")
-
     def owner(self, key: Key) -> Owner:
         row = self.rows[key]
-        return Owner(row.kind, self.schema(row), row.name)
+        space = self.rows.get((NAMESPACE, row.namespace, 0, 0))
+        return Owner(row.kind, space.name if space else "", row.name)
 
     def identity(self, key: Key) -> str:
         row = self.rows[key]
@@ -264,7 +233,7 @@ class _Names:
         return (OBJECT if alone else kind.identity).format(**self._fields(key, _readable))
 
     def undo(self, key: Key) -> list[str]:
-        """Statements that drop it; none where that takes more than its name."""
+        """Statements that drop it, foreign keys to newer tables first; none where that takes more than its name."""
         row = self.rows[key]
         kind = kind_of(row.kind)
         drop = kind.drop or (kind.sql and f"DROP {kind.sql}")
@@ -277,32 +246,36 @@ class _Names:
         # a constraint trigger is dropped with its trigger
         if not drop or fields.get("about") == "" or (row.kind == "constraint" and row.extra == "trigger"):
             return []
-        return [*self._foreign_keys(key), f"{drop.format(**fields)};"]
-
-    def _foreign_keys(self, table: Key) -> Iterator[str]:
-        """Those of a new table that refer to one created after it."""
-        for key, row in self.rows.items():
-            if key[0] == CONSTRAINT and row.parent == table and row.extra.isdigit() and int(row.extra) > table[1]:
-                yield from self.undo(key)
+        statements = [f"{drop.format(**fields)};"]
+        for each, part in self.rows.items():
+            if each[0] == CONSTRAINT and part.parent == key and part.extra.isdigit() and int(part.extra) > key[1]:
+                statements[:0] = self.undo(each)
+        return statements
 
     def _fields(self, key: Key, write: Callable[..., str]) -> dict[str, str]:
         """What the formats of a kind are filled with; ``write`` joins names, and quotes them."""
-        row, whole = self.rows[key], self.rows[self.root(key) or key]
+        row = self.rows[key]
+        parent = self.rows.get(row.parent) if row.parent is not None else None
+        own, whole = self.owner(key), self.owner(self.root(key) or key)
         if key[0] == INHERITS:
-            row, whole = (self.rows[CLASS, oid, 0, 0] for oid in key[1:3])
-        kind, space = self.rows[key].kind, self.schema(row)
+            own, whole = map(self.owner, _ends(key))
         return {
-            "kind": kind,
-            "KIND": kind.upper(),
-            "name": write(self.name(key)),
-            "object": write(space, row.name),
-            "whole": write(self.schema(whole), whole.name),
+            "kind": row.kind,
+            "KIND": row.kind.upper(),
+            "name": write(own.name or (parent.name if parent else "")),
+            "object": write(own.schema, own.name),
+            "whole": write(whole.schema, whole.name),
             "signature": row.extra,
-            "text": row.name,
-            "in_schema": f" in schema {write(space)}" if space else "",
+            "text": own.name,
+            "in_schema": f" in schema {write(own.schema)}" if own.schema else "",
             "domain": "DOMAIN " if whole.kind == "domain" else "",
             "altered": "DOMAIN" if whole.kind == "domain" else "TABLE",
         }
+
+
+def _ends(key: Key) -> list[Key]:
+    """Both tables of an inheritance, else ``key``."""
+    return [(CLASS, oid, 0, 0) for oid in key[1:3]] if key[0] == INHERITS else [key]
 
 
 def _quoted(name: str) -> str:

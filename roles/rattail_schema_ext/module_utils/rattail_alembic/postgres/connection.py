@@ -16,8 +16,6 @@ CONNECT_TIMEOUT_SECONDS = 10
 # The end of a connection is noticed after a minute, not after two hours.
 KEEPALIVES = {"keepalives": "1", "keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3"}
 ROLE = "rattail_schema_ext"
-# PostgreSQL cuts names there (NAMEDATALEN - 1).
-_LONGEST_NAME = 63
 
 
 def arguments(target: Target) -> dict[str, str]:
@@ -26,10 +24,7 @@ def arguments(target: Target) -> dict[str, str]:
 
 
 def connect(target: Target) -> Any:
-    """A psycopg2 connection in autocommit mode.
-
-    :raises Refused: where there is none to be had, with code ``database_unreachable``.
-    """
+    """A psycopg2 connection in autocommit mode; refuses (``database_unreachable``) where there is none to be had."""
     psycopg2 = driver()
     try:
         connection = psycopg2.connect(**arguments(target))
@@ -40,10 +35,7 @@ def connect(target: Target) -> Any:
 
 
 def driver() -> Any:
-    """The module psycopg2.
-
-    :raises Refused: where it cannot be loaded.
-    """
+    """The module psycopg2; refuses (``driver_missing``) where it cannot be loaded."""
     try:
         import psycopg2
     except ImportError as error:
@@ -69,17 +61,14 @@ def unreachable(target: Target, message: str) -> Refused:
 
 def first_line(message: str) -> str:
     """The first line of an error's text that is not empty, without its full stop."""
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    return (lines[0] if lines else "no reason given").rstrip(".")
+    return (message.strip().splitlines() or ["no reason given"])[0].rstrip(". ")
 
 
 def application_name(app: str, phase: str) -> str:
-    """What ``pg_stat_activity`` shows of a session: the role, the app, the host, and what is being done.
-
-    The host's name is shortened where PostgreSQL would cut off the phase.
-    """
+    """What ``pg_stat_activity`` shows of a session: the role, the app, the host, and what is being done."""
     host = os.uname().nodename.partition(".")[0]
-    room = _LONGEST_NAME - len(f"{ROLE} {app}@ {phase}".encode())
+    # for the host's name, lest the phase be cut off at PostgreSQL's NAMEDATALEN - 1
+    room = 63 - len(f"{ROLE} {app}@ {phase}".encode())
     return f"{ROLE} {app}@{host[: max(room, 8)]} {phase}"
 
 

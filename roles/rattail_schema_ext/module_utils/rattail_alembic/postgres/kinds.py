@@ -1,9 +1,6 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The kinds of objects in PostgreSQL: what each is called, whether it can carry a prefix, how it is dropped.
-
-This is the only list of them. To support a new kind, add its row here, and its query in ``catalog_sources``.
-"""
+"""The only list of the kinds of objects in PostgreSQL; ``catalog_sources`` has a query for each."""
 
 from __future__ import annotations
 
@@ -13,16 +10,14 @@ from typing import Any, NamedTuple
 _ATTACHED, _VIEW, _INDEX, _COLUMN, _ALONE, _CONTAINER = range(6)
 
 # Formats. A person reads ``identity``, where names are quoted only if they need it. PostgreSQL reads ``sql`` and
-# ``drop``, where they always are. The fields of both:
-#   kind, KIND   the kind, and the same in capital letters
+# ``drop``, where they always are. The fields of both, besides the kind:
 #   name         of the object; of a default, the name of its column
 #   object       its name with its schema; of an inheritance, the name of the table that inherits
 #   whole        that of the table, view, type or domain that it is a part of, or that is inherited from
 #   signature    what else belongs to the name: the arguments of a function
 #   text         the name as it is, never quoted: it consists of several
 #   in_schema    " in schema …", or nothing
-#   domain       "DOMAIN " for a part of a domain, else nothing
-#   altered      DOMAIN or TABLE
+#   domain       "DOMAIN " for a part of a domain, else nothing; and altered, DOMAIN or TABLE
 #   about        what a comment is about
 OBJECT = "{kind} {object}"
 _SIGNED = "{kind} {object}{signature}"
@@ -41,9 +36,8 @@ class Kind(NamedTuple):
     ``prefixable``: its name can have a prefix that says whose it is, because it lies in a schema or is one. Any other
     kind is a part of something with such a name, or it concerns the whole database.
     ``identity`` is what a person calls the object. A part whose whole was not found is called ``OBJECT``.
-    ``sql`` is what follows DROP and COMMENT ON; empty where neither is written.
-    ``drop`` drops it, where DROP and ``sql`` do not. ``drop_column`` drops a column of it.
-    ``turn`` is when to drop it, the smallest first.
+    ``sql`` is what follows DROP and COMMENT ON; empty where neither is written. ``drop`` drops it, where DROP and
+    ``sql`` do not, and ``drop_column`` a column of it. ``turn`` is when to drop it, the smallest first.
     ``remade``: PostgreSQL creates it anew when the type of a column changes.
     ``about``: it has no name, and says something about another object.
     ``relkinds`` are its letters in ``pg_class.relkind``, if it is a relation that has an owner of its own.
@@ -80,8 +74,7 @@ _KINDS = (
     _in_schema("sequence", relkinds="S"),
     _in_schema("foreign table", drop_column=_DROP_COLUMN, relkinds="f"),
     # parts of relations, and of domains
-    _in_schema("index", identity=_PART, turn=_INDEX, remade=True),
-    _in_schema("statistics", identity=_PART, turn=_INDEX, remade=True),
+    *(_in_schema(name, identity=_PART, turn=_INDEX, remade=True) for name in ("index", "statistics")),
     # how it is dropped depends on what it is a column of
     Kind("column", identity="{kind} {whole}.{name}", sql="COLUMN {whole}.{name}", turn=_COLUMN),
     Kind("default", identity="{kind} of {whole}.{name}", drop=_DROP_DEFAULT, turn=_ATTACHED),
@@ -91,10 +84,8 @@ _KINDS = (
     Kind("inheritance", identity="{kind} of {object} from {whole}", drop=_NO_INHERIT, turn=_ATTACHED),
     # what else lies in a schema
     _in_schema("type", drop_column="ALTER TYPE {whole} DROP ATTRIBUTE {name}"),
-    _in_schema("domain"),
     _in_schema("enum", sql="TYPE {object}"),
-    _in_schema("collation"),
-    _in_schema("conversion"),
+    *(_in_schema(name) for name in ("domain", "collation", "conversion")),
     *(_in_schema(f"text search {name}") for name in ("configuration", "dictionary", "parser", "template")),
     *(_in_schema(name, identity=_SIGNED, sql=_SQL_SIGNED) for name in ("function", "procedure", "aggregate")),
     *(_in_schema(f"operator{name}", identity=_SIGNED, sql=_SQL_SIGNED) for name in ("", " class", " family")),
@@ -102,37 +93,24 @@ _KINDS = (
     Kind("foreign server", prefixable=True, sql="SERVER {name}"),
     # What follows concerns the whole database, whatever its name. A cast and a language affect everybody's queries.
     Kind("cast", identity=_TEXT, sql="CAST ({text})"),
-    Kind("transform", identity=_TEXT),
-    Kind("language", sql=_SQL_NAME),
-    Kind("access method"),
+    *(Kind(name, identity=_TEXT) for name in ("transform", "role membership")),
+    *(Kind(name, sql=_SQL_NAME) for name in ("language", "foreign data wrapper")),
     # It brings functions into other schemas, and can be there only once.
     Kind("extension", sql=_SQL_NAME, turn=_CONTAINER),
-    # It fires for the core's DDL.
-    Kind("event trigger", sql=_SQL_NAME, turn=_ATTACHED),
-    # It can forbid updates of the tables that it holds.
-    Kind("publication", sql=_SQL_NAME, turn=_ATTACHED),
-    Kind("subscription"),
-    Kind("foreign data wrapper", sql=_SQL_NAME),
+    # One fires for the core's DDL, the other can forbid updates of the tables that it holds.
+    *(Kind(name, sql=_SQL_NAME, turn=_ATTACHED) for name in ("event trigger", "publication")),
     Kind("user mapping", identity=_PART),
-    # These two apply to what others create and run. ``rules`` knows the exception: default privileges in a schema
-    # with a prefix, where nobody else creates anything.
-    Kind("default privileges", identity=_SETTING),
-    Kind("setting", identity=_SETTING),
-    Kind("database"),
-    # Roles and what follows belong to the whole server.
-    Kind("role"),
-    Kind("role membership", identity=_TEXT),
-    Kind("tablespace"),
-    Kind("parameter privilege"),
-    # These say something about other objects.
+    # They apply to what others create and run. ``rules`` knows the exception: default privileges in a schema with a
+    # prefix, where nobody else creates anything.
+    *(Kind(name, identity=_SETTING) for name in ("default privileges", "setting")),
+    *(Kind(name) for name in ("access method", "subscription", "database")),
+    *(Kind(name) for name in ("role", "tablespace", "parameter privilege")),
     Kind("comment", about=True, drop="COMMENT ON {about} IS NULL", turn=_ATTACHED),
-    Kind("security label", about=True),
-    Kind("grant", about=True),
+    *(Kind(name, about=True) for name in ("security label", "grant")),
 )
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _KINDS}
-
-# ``pg_class.relkind`` → kind, of the relations that have an owner of their own
+# ``pg_class.relkind`` → kind
 RELATIONS: dict[str, str] = {letter: kind.name for kind in _KINDS for letter in kind.relkinds}
 
 

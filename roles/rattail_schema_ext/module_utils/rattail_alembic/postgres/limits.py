@@ -2,8 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The migrating connection's settings: how long it may wait, and how soon the server notices that the client is gone.
 
-They are SET on the connection itself and read back: ``?options=`` in the app's URL overrides ``PGOPTIONS`` silently,
-and PgBouncer refuses it.
+They are SET, since ``?options=`` in the app's URL overrides ``PGOPTIONS`` silently, and PgBouncer refuses it.
 """
 
 from __future__ import annotations
@@ -26,11 +25,7 @@ class Limits:
     statement_timeout_seconds: float = 0.0
 
     def settings(self, server_version: int) -> dict[str, str]:
-        """What is SET.
-
-        :param server_version: as libpq has it, e.g. 150004. From 14 on the server checks during a statement
-            whether its client is still there.
-        """
+        """What is SET; ``server_version`` is as libpq has it, e.g. 150004."""
         wanted = {
             "lock_timeout": f"{self.lock_timeout_seconds * 1000:.0f}ms",
             "statement_timeout": f"{self.statement_timeout_seconds * 1000:.0f}ms",
@@ -40,31 +35,26 @@ class Limits:
             "tcp_keepalives_count": "3",
         }
         if server_version >= 140000:
+            # during a statement, for whether the client is still there
             wanted["client_connection_check_interval"] = "1000ms"
         return wanted
 
 
 def put(cursor: Any, settings: Mapping[str, str]) -> dict[str, str]:
-    """SET the settings for the session, and return each as the server writes it.
-
-    A ROLLBACK of the transaction takes them back.
-    """
-    calls = ", ".join("set_config(%s, %s, false)" for _ in settings)
+    """SET the settings for the session, or until a ROLLBACK, and return each as the server writes it."""
+    calls = ", ".join(["set_config(%s, %s, false)"] * len(settings))
     cursor.execute(f"select {calls}", [word for pair in settings.items() for word in pair])
     return dict(zip(settings, cursor.fetchone()))
 
 
-def ensure(cursor: Any, settings: Mapping[str, str]) -> dict[str, str]:
+def ensure(cursor: Any, settings: Mapping[str, str]) -> None:
     """SET the settings, and read them back.
 
-    :return: each as the server writes it.
     :raises Refused: where the server does not keep to one.
     """
     wanted = put(cursor, settings)
-    calls = ", ".join("current_setting(%s)" for _ in wanted)
-    cursor.execute(f"select {calls}", list(wanted))
-    found = dict(zip(wanted, cursor.fetchone()))
-    for name, value in found.items():
+    cursor.execute("select " + ", ".join(["current_setting(%s)"] * len(wanted)), list(wanted))
+    for name, value in zip(wanted, cursor.fetchone()):
         # On a Unix socket there are no keepalives: the server answers 0.
         if value != wanted[name] and not (value == "0" and name.startswith("tcp_")):
             raise Refused(
@@ -72,4 +62,3 @@ def ensure(cursor: Any, settings: Mapping[str, str]) -> dict[str, str]:
                 f"The server does not keep to {name} = {settings[name]}: it says {value}.",
                 "Remove what sets it from the app's env.py, from ALTER ROLE or from the pooler.",
             )
-    return found

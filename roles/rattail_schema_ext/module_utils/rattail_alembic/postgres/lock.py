@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..problem import Refused, mask
@@ -22,8 +22,7 @@ from .connection import ROLE, application_name, connect, driver, first_line, run
 from .url import Target
 
 # A session that waits *in* pg_advisory_lock holds a snapshot, and CREATE INDEX CONCURRENTLY elsewhere waits for it.
-_SHORTEST_PAUSE_SECONDS = 0.1
-_LONGEST_PAUSE_SECONDS = 1.0
+_PAUSE_SECONDS = (0.1, 1.0)
 _NOTICE_SECONDS = 30.0
 
 _SESSION = """
@@ -34,7 +33,7 @@ _HOLDER = f"""
 {_SESSION} join pg_locks l using (pid)
 where l.locktype = 'advisory' and l.granted and l.objsubid = 1
 and l.database = (select oid from pg_database where datname = current_database())
-and l.classid = %s and l.objid = %s
+and l.classid::bigint << 32 | l.objid::bigint = %s
 """
 # A run that was killed loses its lock at once, but its statement runs on until the server notices.
 _AT_WORK = f"""
@@ -64,28 +63,27 @@ class Holder:
 
     def __str__(self) -> str:
         where = f" from {self.address}" if self.address else ""
-        who = f"{self.application or 'another session'} (pid {self.pid}, user {self.user or 'unknown'}{where})"
         since = f", since {self.since}" if self.since else ""
-        return f"{who}{since}{f', now at: {self.phase}' if self.phase else ''}"
+        phase = f", now at: {self.phase}" if self.phase else ""
+        who = self.application or "another session"
+        return f"{who} (pid {self.pid}, user {self.user or 'unknown'}{where}){since}{phase}"
 
 
+@dataclass
 class Lock:
     """The lock of this run: see :func:`take`.
 
-    ``pid`` is the server process that holds it, and ``since`` the server's time when it was won.
-    ``waited_seconds`` and ``holders`` describe the wait: each run that had the lock meanwhile, in order, as it was
-    last seen.
+    ``pid`` is the server process that holds it, and ``since`` the server's time when it was won. ``holders`` are the
+    runs that were waited for, ``waited_seconds`` long, in order, each as it was last seen.
     """
 
-    def __init__(self, connection: Any, app: str) -> None:
-        self.connection = connection
-        self.app = app
-        self.key = 0
-        self.waited_seconds = 0.0
-        self.holders: list[Holder] = []
-        # Not libpq's: a pooler in session mode has numbers of its own.
-        self.pid = 0
-        self.since = ""
+    connection: Any
+    app: str
+    # Not libpq's: a pooler in session mode has numbers of its own.
+    pid: int = 0
+    since: str = ""
+    waited_seconds: float = 0.0
+    holders: list[Holder] = field(default_factory=list)
 
     def enter(self, phase: str) -> None:
         """Show in ``pg_stat_activity`` what is being done, to everyone who waits.
@@ -104,28 +102,18 @@ class Lock:
         reason = mask(first_line(str(error)))
         if self.connection.closed:
             return lock_lost(reason)
-        return Refused(
-            "database_failed",
-            f"A statement failed while this run had the lock: {reason}.",
-            "Read the log of the server, then run again.",
-        )
+        cause = f"A statement failed while this run had the lock: {reason}."
+        return Refused("database_failed", cause, "Read the log of the server, then run again.")
 
 
 def lock_lost(reason: str) -> Refused:
     """The refusal where nobody can say any more that this run alone migrates the database."""
-    return Refused(
-        "lock_lost",
-        f"The connection that holds the lock was lost: {reason}.",
-        "No migration goes on without the lock. Run again.",
-    )
+    cause = f"The connection that holds the lock was lost: {reason}."
+    return Refused("lock_lost", cause, "No migration goes on without the lock. Run again.")
 
 
 def key_of(cursor: Any, version_table: str) -> int:
-    """The lock's key, a bigint: databases have advisory locks of their own, so the table's name is enough.
-
-    :param version_table: its name as env.py has it, with a schema or without. The schema that it lies in, or will
-        be created in, is always part of the key.
-    """
+    """The lock's key, a bigint made of the version table's name and the schema that it is in, or will be created in."""
     found = run(cursor, _TABLE, (version_table,))
     if not found and "." not in version_table:
         found = run(cursor, "select current_schema() || '.' || %s", (version_table,))
@@ -135,10 +123,8 @@ def key_of(cursor: Any, version_table: str) -> int:
 
 
 @contextmanager
-def take(
-    target: Target, app: str, version_table: str, wait_seconds: float, notify: Callable[[str], None]
-) -> Iterator[Lock]:
-    """Win the lock within ``wait_seconds``, and release it in the end.
+def take(target: Target, app: str, version_table: str, seconds: float, notify: Callable[[str], None]) -> Iterator[Lock]:
+    """Win the lock within ``seconds``, and release it in the end.
 
     :param notify: is called now and then with a sentence: which run this one waits for.
     :raises Refused: where the lock is not free in time, or the database cannot be reached.
@@ -148,9 +134,9 @@ def take(
         lock = Lock(connection, app)
         try:
             with connection.cursor() as cursor:
-                lock.key = key_of(cursor, version_table)
+                key = key_of(cursor, version_table)
                 lock.enter("waits")
-                _win(lock, cursor, target, wait_seconds, notify)
+                _win(lock, cursor, key, target, seconds, notify)
                 [(lock.since, lock.pid)] = run(cursor, _NOW)
             lock.enter("begins")
         except driver().Error as error:
@@ -158,15 +144,14 @@ def take(
         yield lock
 
 
-def _win(lock: Lock, cursor: Any, target: Target, wait_seconds: float, notify: Callable[[str], None]) -> None:
+def _win(lock: Lock, cursor: Any, key: int, target: Target, seconds: float, notify: Callable[[str], None]) -> None:
     if lock.connection.server_version >= 140000:
         cursor.execute("set idle_session_timeout = 0")
-    halves = lock.key >> 32 & 0xFFFFFFFF, lock.key & 0xFFFFFFFF
-    pause, notice, won = _SHORTEST_PAUSE_SECONDS, 0.0, False
+    notice, won = 0.0, False
     started = time.monotonic()
     while True:
-        won = won or run(cursor, "select pg_try_advisory_lock(%s)", (lock.key,)) == [(True,)]
-        found = run(cursor, _AT_WORK) if won else run(cursor, _HOLDER, halves)
+        won = won or run(cursor, "select pg_try_advisory_lock(%s)", (key,)) == [(True,)]
+        found = run(cursor, _AT_WORK) if won else run(cursor, _HOLDER, (key,))
         waited = time.monotonic() - started
         if found:
             holder = _holder(*found[0])
@@ -175,18 +160,17 @@ def _win(lock: Lock, cursor: Any, target: Target, wait_seconds: float, notify: C
             lock.holders.append(holder)
         elif won:
             break
-        if waited >= wait_seconds:
+        if waited >= seconds:
             raise Refused(
                 "locked",
-                f"Another run is at work on the database {target} and did not end within {wait_seconds:g} s: "
+                f"Another run is at work on the database {target} and did not end within {seconds:g} s: "
                 f"{lock.holders[-1] if lock.holders else 'it has just ended'}.",
                 "Wait for it and run again, or give it more time (rattail_schema_ext_lock_wait_seconds).",
             )
         if lock.holders and waited >= notice:
             notify(f"{f'{waited:.0f} s waited' if notice else 'Waiting'} for {lock.holders[-1]}")
             notice = waited + _NOTICE_SECONDS
-        time.sleep(min(pause * random.uniform(0.5, 1.0), wait_seconds - waited))
-        pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
+        time.sleep(min(random.uniform(*_PAUSE_SECONDS), seconds - waited))
     lock.waited_seconds = round(waited, 3) if lock.holders else 0.0
 
 

@@ -31,12 +31,9 @@ class Written(NamedTuple):
 
 
 def rows_written(cursor: Any) -> dict[int, Written] | None:
-    """What this session wrote in the transaction so far, by the table's oid.
+    """What this session wrote in the transaction so far, by the table's oid; None where ``track_counts`` is off.
 
     The counters may still hold numbers of an earlier transaction, so only the difference of two calls is reliable.
-
-    :param cursor: a plain DBAPI cursor of psycopg2's.
-    :return: None where the server does not count (``track_counts``).
     """
     cursor.execute("select pg_catalog.current_setting('track_counts')")
     if cursor.fetchone()[0] != "on":
@@ -45,25 +42,18 @@ def rows_written(cursor: Any) -> dict[int, Written] | None:
     return {oid: Written(*rest) for oid, *rest in cursor.fetchall()}
 
 
-def written_between(before: dict[int, Written], after: dict[int, Written]) -> list[Written]:
-    """The difference of two calls in one session, by schema and table, without tables where there is none.
+def written_between(
+    before: dict[int, Written], after: dict[int, Written], earlier: Iterable[Written] = ()
+) -> list[Written]:
+    """The difference of two calls in one session, added to ``earlier`` ones, by table; only where there is one.
 
     A counter that is lower than before was reset by a commit between the calls: then its present value counts.
     """
-    found = []
+    found = {(schema, table): numbers for schema, table, *numbers in earlier}
     for oid, (schema, table, *now) in after.items():
-        then = before[oid][2:] if oid in before else (0, 0, 0)
-        grown = [b - a for a, b in zip(then, now)]
+        grown = [b - a for a, b in zip(before[oid][2:], now)] if oid in before else now
         numbers = now if min(grown) < 0 else grown
         if any(numbers):
-            found.append(Written(schema, table, *numbers))
-    return sorted(found)
-
-
-def together(first: Iterable[Written], second: Iterable[Written]) -> list[Written]:
-    """Both, added up by table."""
-    found: dict[tuple[str, str], list[int]] = {}
-    for schema, table, *numbers in (*first, *second):
-        so_far = found.get((schema, table), (0, 0, 0))
-        found[schema, table] = [a + b for a, b in zip(so_far, numbers)]
+            so_far = found.get((schema, table), [0, 0, 0])
+            found[schema, table] = [a + b for a, b in zip(so_far, numbers)]
     return sorted(Written(schema, table, *numbers) for (schema, table), numbers in found.items())

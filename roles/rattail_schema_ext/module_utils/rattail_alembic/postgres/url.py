@@ -1,9 +1,8 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""From a database URL to the arguments of ``psycopg2.connect``, as SQLAlchemy computes them.
+"""From a database URL to the arguments of ``psycopg2.connect``, as SQLAlchemy 1.4, 2.0 and 2.1 compute them.
 
-Sources: ``sqlalchemy/engine/url.py`` and ``dialects/postgresql`` of 1.4, 2.0 and 2.1. A URL that these read
-differently is refused.
+Sources: ``sqlalchemy/engine/url.py`` and ``dialects/postgresql``. A URL that these read differently is refused.
 """
 
 from __future__ import annotations
@@ -16,28 +15,19 @@ from urllib.parse import parse_qs, unquote
 
 from ..problem import Refused
 
-# sqlalchemy.engine.url._parse_url, the same in 1.4, 2.0 and 2.1. It is not anchored at its end.
+# sqlalchemy.engine.url._parse_url. It is not anchored at its end.
 _URL = re.compile(
     r"""
     (?P<name>[\w\+]+)://
-    (?:
-        (?P<username>[^:/]*)
-        (?::(?P<password>[^@]*))?
-    @)?
-    (?:
-        (?:
-            \[(?P<ipv6host>[^/\?]+)\] |
-            (?P<ipv4host>[^/:\?]+)
-        )?
-        (?::(?P<port>[^/\?]*))?
-    )?
-    (?:/(?P<database>[^\?]*))?
-    (?:\?(?P<query>.*))?
+    (?: (?P<username>[^:/]*) (?: :(?P<password>[^@]*) )? @ )?
+    (?: (?: \[(?P<ipv6host>[^/\?]+)\] | (?P<ipv4host>[^/:\?]+) )? (?: :(?P<port>[^/\?]*) )? )?
+    (?: /(?P<database>[^\?]*) )?
+    (?: \?(?P<query>.*) )?
     """,
     re.X,
 )
 
-# These pass the query on to libpq, as psycopg2 does.
+# They pass the query on to libpq.
 _LIBPQ_DRIVERS = ("postgresql", "postgresql+psycopg2", "postgresql+psycopg")
 # Arguments of psycopg2.connect that are not libpq's, and so would not be strings.
 _NOT_LIBPQ = ("dsn", "connection_factory", "cursor_factory", "async", "async_")
@@ -47,8 +37,8 @@ _NOT_LIBPQ = ("dsn", "connection_factory", "cursor_factory", "async", "async_")
 class Target:
     """The database that a URL leads to. What the URL does not say is empty, and libpq's defaults apply.
 
-    ``host`` may be a directory (a Unix socket) or a comma-separated list; ``options`` holds every
-    further argument by libpq's name, ``port`` among them where it is a list.
+    ``host`` may be a directory (a Unix socket) or a comma-separated list; ``options`` holds every further argument by
+    libpq's name, ``port`` among them where it is a list.
     """
 
     host: str = ""
@@ -81,22 +71,29 @@ def leads_to(target: Target, arguments: Mapping[str, Any]) -> bool:
 def parse_url(url: str) -> Target:
     """The database that SQLAlchemy's psycopg2 dialect would connect to.
 
-    ``postgresql+psycopg`` is taken too, since it uses libpq. Other drivers give their query strings another meaning.
-
-    :raises Refused: for a URL that SQLAlchemy refuses, that its versions read differently, or that is
-        of another database.
+    :raises Refused: for a URL that SQLAlchemy refuses, that its versions read differently, or of another driver, since
+        others give query strings another meaning; only ``postgresql+psycopg`` uses libpq, too.
     """
     match = _URL.match(url)
     if match is None:
         raise _invalid("it does not begin with postgresql://")
     if match["name"] not in _LIBPQ_DRIVERS:
-        raise _unsupported(match["name"])
+        raise Refused(
+            "database_unsupported",
+            f"The database URL in the app's config is of {match['name']}://.",
+            "Write postgresql:// instead, with a PostgreSQL database, and install psycopg2 for it.",
+        )
     if "@" in (match["ipv4host"] or ""):
         # It is the rest of a password, which must not be shown as the host.
         raise _invalid("its password has an @, which must be written %40")
     database = match["database"] or ""
     query = _query(match["query"] or "", database)
-    host, port = _host_and_port(match["ipv4host"] or match["ipv6host"] or "", _port(match["port"]), query)
+    try:
+        # SQLAlchemy leaves out 0.
+        number = int(match["port"]) if match["port"] is not None else 0
+    except ValueError:
+        raise _invalid("its port is not a number") from None
+    host, port = _host_and_port(match["ipv4host"] or match["ipv6host"] or "", str(number or ""), query)
     arguments = {name: values[0] for name, values in query.items()}
     return Target(
         host,
@@ -114,10 +111,8 @@ def _query(text: str, database: str) -> dict[str, list[str]]:
     :param database: what the URL's path names. 1.4 gives it to psycopg2 as ``database`` and 2.0 as ``dbname``, and
         psycopg2 refuses to have both; only since 2.1 are escapes in it decoded.
     """
-    query = parse_qs(text)
-    for name in ("plugin", "plugins"):
-        # SQLAlchemy reads these itself and does not pass them on.
-        query.pop(name, None)
+    # SQLAlchemy reads plugins itself and does not pass them on.
+    query = {name: values for name, values in parse_qs(text).items() if name not in ("plugin", "plugins")}
     for name, values in query.items():
         if name in _NOT_LIBPQ:
             raise _invalid(f"its query has {name}, which is no parameter of libpq")
@@ -129,14 +124,6 @@ def _query(text: str, database: str) -> dict[str, list[str]]:
     if len(named) + bool(database) > 1:
         raise _invalid(f"it names the database in more than one place ({', '.join(named)} in its query)")
     return query
-
-
-def _port(text: str | None) -> str:
-    """The port between host and path; SQLAlchemy leaves out 0."""
-    try:
-        return str(int(text) or "") if text is not None else ""
-    except ValueError:
-        raise _invalid("its port is not a number") from None
 
 
 def _host_and_port(host: str, port: str, query: dict[str, list[str]]) -> tuple[str, str]:
@@ -168,13 +155,3 @@ def _invalid(what: str) -> Refused:
         "Write it as postgresql://user:password@host:port/database, "
         "with %-escapes for special characters in user and password.",
     )
-
-
-def _unsupported(driver: str) -> Refused:
-    if driver == "postgres":
-        remedy = "Write postgresql:// instead; SQLAlchemy has not taken postgres:// since 1.4."
-    elif driver.startswith("postgresql+"):
-        remedy = "Write postgresql:// or postgresql+psycopg2:// instead, and install psycopg2."
-    else:
-        remedy = "Point it to a PostgreSQL database (postgresql://…)."
-    return Refused("database_unsupported", f"The database URL in the app's config is of {driver}://.", remedy)
