@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import rattail.db
 from ansible.module_utils.rattail_alembic.revisions import file as revision_file
-from ansible.module_utils.rattail_alembic.revisions.file import RevisionFile, Unreadable
+from ansible.module_utils.rattail_alembic.revisions.file import Unreadable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -61,24 +61,23 @@ LINES = [
 ]  # fmt: skip
 
 
-def by_tree(file: RevisionFile, text: str, header: str) -> object:
+def by_tree(text: str, header: str) -> object:
     try:
-        return revision_file._parsed(file, text, header)
+        return revision_file._parsed(text, header)
     except Unreadable as unreadable:
         return unreadable
 
 
 def assert_same(content: str) -> bool:
     """Whether the pattern matches; if so, the tree has to say the same."""
-    file = RevisionFile("x.py", "v", content)
     try:
-        text, header = revision_file._text_and_header(file)
+        text, header = revision_file._text_and_header(content)
     except Unreadable:
         return False
     found = revision_file._plain(header)
     if found is None or header is None:
         return False
-    assert found == by_tree(file, text, header)
+    assert found == by_tree(text, header)
     return True
 
 

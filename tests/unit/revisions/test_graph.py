@@ -217,11 +217,8 @@ def test_readable_forms_are_read_as_alembic_reads_them(name: str, tmp_path: Path
 
 @pytest.mark.parametrize("name", UNREADABLE)
 def test_what_is_not_certain_is_unreadable(name: str) -> None:
-    with pytest.raises(Unreadable) as caught:
-        read(UNREADABLE[name], "versions/odd_file.py")
-    assert caught.value.path == "versions/odd_file.py"
-    assert caught.value.reason
-    assert str(caught.value) == f"versions/odd_file.py: {caught.value.reason}"
+    with pytest.raises(Unreadable):
+        read(UNREADABLE[name])
 
 
 @pytest.mark.parametrize(
@@ -247,10 +244,9 @@ def test_the_message_is_the_first_paragraph_of_the_docstring(docstring: str, mes
     assert read(f"{docstring}\nrevision = 'a1'\ndown_revision = None\n").message == message
 
 
-def test_a_file_of_alembic_0_1_has_its_revision_in_its_name() -> None:
-    assert read("down_revision = None\n", "versions/1f2e.py").revision == "1f2e"
+def test_a_file_of_alembic_0_1_with_its_revision_in_its_name_is_alembic_s_to_read() -> None:
     with pytest.raises(Unreadable):
-        read("down_revision = None\n", "versions/1f2e_x.py")
+        read("down_revision = None\n", "versions/1f2e.py")
 
 
 @pytest.mark.parametrize(

@@ -270,7 +270,7 @@ SQL = {
     "create or replace rule r as on insert to x do nothing": ["alter x"],
     "comment on table x is 'c'": ["alter x"],
     "comment on column x.a is 'c'": ["alter x"],
-    "comment on column s.x.a is 'c'": ["alter x"],
+    "comment on column s.x.a is 'c'": ["alter s.x"],
     "comment on constraint c on x is 'c'": ["alter x"],
     "comment on constraint c on domain d is 'c'": [],
     "-- drop table y\ndrop table x": ["drop x"],
@@ -320,7 +320,7 @@ SQL = {
     "drop index i": [],
     "reindex (verbose) table concurrently x": ["outside REINDEX CONCURRENTLY"],
     "reindex schema s": ["outside REINDEX SCHEMA"],
-    "alter table x detach partition y concurrently": ["alter x", "outside DETACH PARTITION CONCURRENTLY"],
+    "alter table x detach partition y concurrently": ["outside DETACH PARTITION CONCURRENTLY", "alter x"],
 }
 
 

@@ -81,7 +81,7 @@ def look_at_revisions(seen: Observation, stack: ExitStack, deeper: Deeper) -> No
         return
     try:
         if _is_on(seen.options.get("sourceless", "")):
-            raise Unreadable(seen.request.config_file, "sourceless revisions are no text")
+            raise Unreadable("sourceless revisions are no text")
         seen.graph = Graph.from_files(file for found in files.values() for file in found)
     except Unreadable:
         seen.fast_path = False

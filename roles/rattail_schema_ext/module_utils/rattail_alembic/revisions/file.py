@@ -13,7 +13,6 @@ import keyword
 import re
 import sys
 import warnings
-from pathlib import PurePath
 from typing import NamedTuple
 
 
@@ -39,17 +38,9 @@ class Revision(NamedTuple):
 
 
 class Unreadable(Exception):
-    """The file cannot be read as text with certainty: let Alembic answer."""
-
-    def __init__(self, path: str, reason: str) -> None:
-        self.path = path
-        self.reason = reason
-        super().__init__(f"{path}: {reason}")
+    """The file cannot be read as text with certainty, for this reason: let Alembic answer."""
 
 
-# alembic/script/base.py: _only_source_rev_file and _legacy_rev
-_REVISION_FILE = re.compile(r"(?!\.\#|__init__)(.*\.py)$")
-_LEGACY_NAME = re.compile(r"([a-f0-9]+)\.py$")
 # alembic/script/revision.py: _revision_illegal_chars; _resolve_revision_number, which reads these as symbols
 _ILLEGAL_CHARACTERS = frozenset("@-+:")
 _SYMBOLS = frozenset(("base", "head", "heads"))
@@ -91,8 +82,8 @@ _PLAIN_FIELD = re.compile(r"^(\w+)[^=\n]* = (?:None|u?['\"](\w+)['\"])", re.MULT
 
 
 def is_revision_file(name: str) -> bool:
-    """Whether Alembic takes a file of this name in a versions directory for a revision."""
-    return _REVISION_FILE.match(name) is not None
+    """Whether Alembic takes a file of this name for a revision (alembic/script/base.py: _only_source_rev_file)."""
+    return name.endswith(".py") and not name.startswith((".#", "__init__"))
 
 
 def read_revision(file: RevisionFile) -> Revision:
@@ -102,48 +93,35 @@ def read_revision(file: RevisionFile) -> Revision:
     the first one, the text before it, otherwise the whole. Whether the functions' bodies compile,
     and the imports succeed, is not looked at. Raises ``Unreadable``.
     """
-    text, header = _text_and_header(file)
-    values, message = _plain(header) or _parsed(file, text, header)
-    if "revision" in values:
-        revision = values["revision"]
-        if not isinstance(revision, str) or not revision:
-            raise Unreadable(file.path, "revision is not a name")
-        if revision in _SYMBOLS or _ILLEGAL_CHARACTERS.intersection(revision):
-            raise Unreadable(file.path, f"Alembic takes no revision named {revision}")
-    else:
-        legacy = _LEGACY_NAME.match(PurePath(file.path).name)
-        if legacy is None:
-            raise Unreadable(file.path, "it sets no revision")
-        revision = legacy.group(1)
+    text, header = _text_and_header(file.text)
+    values, message = _plain(header) or _parsed(text, header)
+    revision = values.get("revision")
+    if not isinstance(revision, str) or not revision:
+        raise Unreadable("it sets no revision")
+    if revision in _SYMBOLS or _ILLEGAL_CHARACTERS.intersection(revision):
+        raise Unreadable(f"Alembic takes no revision named {revision}")
     if "down_revision" not in values:
-        raise Unreadable(file.path, "it sets no down_revision")
-    return Revision(
-        revision=revision,
-        down_revision=_strings(file, "down_revision", values["down_revision"]),
-        branch_labels=_strings(file, "branch_labels", values.get("branch_labels")),
-        depends_on=_strings(file, "depends_on", values.get("depends_on")),
-        message=message,
-        path=file.path,
-        location=file.location,
-    )
+        raise Unreadable("it sets no down_revision")
+    down, labels, depends = (_strings(name, values.get(name)) for name in _FIELDS[1:])
+    return Revision(revision, down, labels, depends, message, file.path, file.location)
 
 
-def _text_and_header(file: RevisionFile) -> tuple[str, str | None]:
+def _text_and_header(text: str) -> tuple[str, str | None]:
     """The text with Python's line ends, and what stands before the first function.
 
     There is no such part where anything but plain functions follows it.
     """
-    marked = file.text.startswith("\ufeff")
-    text = file.text[marked:].replace("\r\n", "\n").replace("\r", "\n")
+    marked = text.startswith("\ufeff")
+    text = text[marked:].replace("\r\n", "\n").replace("\r", "\n")
     spellings = ("utf-8",) if marked else ("utf-8", "utf8")  # Python is that particular
     for line in text.split("\n", 2)[:2]:
         coding = _CODING.match(line)
         if coding and coding.group(1).lower() not in spellings:
-            raise Unreadable(file.path, f"its encoding is {coding.group(1)}")
+            raise Unreadable(f"its encoding is {coding.group(1)}")
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise Unreadable(file.path, f"it is not valid Python: {error}") from error
+        raise Unreadable(f"it is not valid Python: {error}") from error
     first = text.find(_FIRST_FUNCTION)
     # A form feed, too, goes back to column 0.
     if first < 0 or text.find("\f", first) >= 0 or _NOT_A_FUNCTION.search(text, first):
@@ -156,37 +134,32 @@ def _plain(header: str | None) -> tuple[dict[str, object], str] | None:
     if header is None or sys.flags.optimize:  # which may drop docstrings
         return None
     found = _PLAIN.fullmatch(header)
-    if found is None:
-        return None
-    if not _NOT_TO_USE.isdisjoint(_WORD.findall(" ".join(_NO_PLAIN_FIELD.findall(found["body"])))):
+    if found is None or not _NOT_TO_USE.isdisjoint(_WORD.findall(" ".join(_NO_PLAIN_FIELD.findall(found["body"])))):
         return None
     values: dict[str, object] = {name: value or None for name, value in _PLAIN_FIELD.findall(found["body"])}
     return values, _first_paragraph(found["docstring"])
 
 
-def _parsed(file: RevisionFile, text: str, header: str | None) -> tuple[dict[str, object], str]:
+def _parsed(text: str, header: str | None) -> tuple[dict[str, object], str]:
     """What a text declares, and its message, from its syntax tree."""
-    tree = _parse(file, text, header)
-    values = {name: _literal(file, name, value) for name, value in _values(file, tree).items()}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # invalid escapes in somebody's docstring are no news of ours
+            tree = ast.parse(text if header is None else header)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        if header is not None:  # "def" stood inside a string, or below a decorator
+            return _parsed(text, None)
+        raise Unreadable(f"it is not valid Python: {error}") from error
+    values: dict[str, object] = {}
+    for name, value in _values(tree).items():
+        try:
+            values[name] = ast.literal_eval(value)
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+            raise Unreadable(f"{name} is computed") from error
     return values, _message(tree)
 
 
-def _parse(file: RevisionFile, text: str, header: str | None) -> ast.Module:
-    """The statements that may set a module's names."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # invalid escapes in somebody's docstring are no news of ours
-        try:
-            if header is not None:
-                try:
-                    return ast.parse(header)
-                except SyntaxError:  # "def" stood inside a string, or below a decorator
-                    pass
-            return ast.parse(text)
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            raise Unreadable(file.path, f"it is not valid Python: {error}") from error
-
-
-def _values(file: RevisionFile, tree: ast.Module) -> dict[str, ast.expr]:
+def _values(tree: ast.Module) -> dict[str, ast.expr]:
     """What the four fields are set to at last; any other way to set a watched name is ``Unreadable``."""
     values: dict[str, ast.expr] = {}
     plain: set[ast.AST] = set()
@@ -204,9 +177,9 @@ def _values(file: RevisionFile, tree: ast.Module) -> dict[str, ast.expr]:
     for node in ast.walk(tree):
         used, bound = _names(node)
         if node not in plain and not _WATCHED.isdisjoint(bound):
-            raise Unreadable(file.path, f"line {getattr(node, 'lineno', '?')} may set {', '.join(bound)}")
+            raise Unreadable(f"line {getattr(node, 'lineno', '?')} may set {', '.join(bound)}")
         if not _BACK_DOORS.isdisjoint(used) or "*" in used:
-            raise Unreadable(file.path, f"line {getattr(node, 'lineno', '?')} may set any name")
+            raise Unreadable(f"line {getattr(node, 'lineno', '?')} may set any name")
     return values
 
 
@@ -222,14 +195,7 @@ def _names(node: ast.AST) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return (), tuple(name for name in names if isinstance(name, str))
 
 
-def _literal(file: RevisionFile, name: str, value: ast.expr) -> object:
-    try:
-        return ast.literal_eval(value)
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
-        raise Unreadable(file.path, f"{name} is computed") from error
-
-
-def _strings(file: RevisionFile, name: str, literal: object) -> tuple[str, ...]:
+def _strings(name: str, literal: object) -> tuple[str, ...]:
     """The strings in the value of a field, made a tuple as ``alembic.util.to_tuple`` does."""
     if literal is None:
         return ()
@@ -239,7 +205,7 @@ def _strings(file: RevisionFile, name: str, literal: object) -> tuple[str, ...]:
         strings = tuple(item for item in literal if isinstance(item, str) and item)
         if len(strings) == len(literal):
             return strings
-    raise Unreadable(file.path, f"{name} is neither None nor names")
+    raise Unreadable(f"{name} is neither None nor names")
 
 
 def _message(tree: ast.Module) -> str:

@@ -32,7 +32,18 @@ class Graph:
                     f"The revision {revision.revision} is in two files, {other.path} and {revision.path}.",
                     "Remove one of them, or give it a revision identifier of its own.",
                 )
-        self._ids = self._ids_by_name()
+        # Revisions and branch labels share one name space.
+        self._ids = {name: name for name in self.revisions}
+        for name, revision in self.revisions.items():
+            for label in revision.branch_labels:
+                if label in self._ids:
+                    raise Refused(
+                        "label_duplicate",
+                        f"The branch label {label} in {revision.path} is already a name in "
+                        f"{self.revisions[self._ids[label]].path}.",
+                        "Choose another label.",
+                    )
+                self._ids[label] = name
         self._down = {name: revision.down_revision for name, revision in self.revisions.items()}
         self._needs = {name: self._checked_needs(revision) for name, revision in self.revisions.items()}
         try:
@@ -58,9 +69,8 @@ class Graph:
         return cls(read_revision(file) for file in by_path.values())
 
     def resolve(self, name: str) -> str:
-        """The revision that ``name`` means in ``depends_on``.
+        """The revision that ``name``, an identifier in full or a branch label, means in ``depends_on``.
 
-        That is an identifier written in full, or a branch label, for the revision that declares it;
         RevisionMap._add_depends_on knows no prefixes. Raises ``Refused`` (``revision_missing``).
         """
         if name not in self._ids:
@@ -69,7 +79,7 @@ class Graph:
 
     def ancestors(self, revisions: Iterable[str]) -> frozenset[str]:
         """``revisions`` (all known) and everything they need, by ``down_revision`` and ``depends_on``."""
-        return frozenset(_reach(revisions, self._needs))
+        return reach(revisions, self._needs)
 
     def unknown(self, rows: Iterable[str]) -> tuple[str, ...]:
         """The version rows that are no revision here."""
@@ -94,8 +104,7 @@ class Graph:
 
     def current_in(self, location: str, rows: Iterable[str]) -> tuple[str, ...]:
         """The newest applied revisions of a version location; its ``heads_in``, when nothing is pending."""
-        applied = self.applied(rows)
-        return self._newest({name for name in applied if self.revisions[name].location == location})
+        return self._newest({name for name in self.applied(rows) if self.revisions[name].location == location})
 
     def ordered(self, rows: Iterable[str]) -> list[Revision]:
         """The pending revisions in the order in which ``upgrade heads`` applies them, by Alembic's own sort.
@@ -115,29 +124,11 @@ class Graph:
                 f"The version table holds {', '.join(overlapping)} beside a row that already implies it.",
                 "Find out who wrote that row, and delete it from the version table.",
             )
-        graph = RevisionMap(
-            lambda: [
-                AlembicRevision(r.revision, r.down_revision, r.depends_on, r.branch_labels)
-                for r in self.revisions.values()
-            ]
-        )
-        newest_first = graph.iterate_revisions("heads", known, implicit_base=True)
+        revisions = [
+            AlembicRevision(r.revision, r.down_revision, r.depends_on, r.branch_labels) for r in self.revisions.values()
+        ]
+        newest_first = RevisionMap(lambda: revisions).iterate_revisions("heads", known, implicit_base=True)
         return [self.revisions[found.revision] for found in newest_first][::-1]
-
-    def _ids_by_name(self) -> dict[str, str]:
-        """Revisions and branch labels, which share one name space in Alembic, to revisions."""
-        ids = {name: name for name in self.revisions}
-        for revision in self.revisions.values():
-            for label in revision.branch_labels:
-                if label in ids:
-                    raise Refused(
-                        "label_duplicate",
-                        f"The branch label {label} in {revision.path} is already a name in "
-                        f"{self.revisions[ids[label]].path}.",
-                        "Choose another label.",
-                    )
-                ids[label] = revision.revision
-        return ids
 
     def _checked_needs(self, revision: Revision) -> tuple[str, ...]:
         """What must be applied before ``revision``."""
@@ -158,11 +149,11 @@ class Graph:
     def _newest(self, subset: Iterable[str]) -> tuple[str, ...]:
         """Those of ``subset`` that are no ancestor of another by ``down_revision``, in load order."""
         chosen = set(subset)
-        older = _reach((down for name in chosen for down in self._down[name]), self._down)
+        older = reach((down for name in chosen for down in self._down[name]), self._down)
         return tuple(name for name in self.revisions if name in chosen and name not in older)
 
 
-def _reach(start: Iterable[str], edges: Mapping[str, Iterable[str]]) -> set[str]:
+def reach(start: Iterable[str], edges: Mapping[str, Iterable[str]]) -> frozenset[str]:
     """Everything that ``edges`` lead to from ``start``, itself included."""
     seen: set[str] = set()
     todo = list(start)
@@ -171,4 +162,4 @@ def _reach(start: Iterable[str], edges: Mapping[str, Iterable[str]]) -> set[str]
         if name not in seen:
             seen.add(name)
             todo.extend(edges[name])
-    return seen
+    return frozenset(seen)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from ..host.environment import is_below
@@ -56,48 +55,33 @@ def resolve(
 
     :raises Refused: where ``spec`` has an interpolation other than ``%(here)s``.
     """
-    path = _interpolate(spec, config_file)
-    package = package_of(path)
-    if not package:
-        directory = os.path.normpath(os.path.join(working_dir, path))
-        return Location(spec, "", directory, _inside(directory, source_dir))
-    inside = os.path.join(*path.split(":")[1:])
-    root = _package_in_source(package, source_files)
-    if root is not None and source_dir:
-        relative = os.path.normpath(os.path.join(root, inside))
-        return Location(spec, package, os.path.join(source_dir, relative), relative)
-    base = package_directory(package)
-    if base is None:
-        return Location(spec, package, "")
-    directory = os.path.normpath(os.path.join(base, inside))
-    return Location(spec, package, directory, _inside(directory, source_dir))
-
-
-def _interpolate(spec: str, config_file: str) -> str:
-    text = spec.replace("%(here)s", os.path.dirname(os.path.abspath(config_file)))
-    if "%(" in text:
+    path = spec.replace("%(here)s", os.path.dirname(os.path.abspath(config_file)))
+    if "%(" in path:
         raise Refused(
             "location_interpolation",
             f"The version location {spec!r} uses an interpolation other than %(here)s.",
             "Write it out in [alembic] of the config file.",
         )
-    return text.replace("%%", "%")
-
-
-def _inside(directory: str, source_dir: str) -> str | None:
+    path = path.replace("%%", "%")
+    package, base = package_of(path), working_dir
+    if package:
+        path = os.path.join(*path.split(":")[1:])
+        base = _package_in_source(package, source_dir, source_files) or package_directory(package) or ""
+        if not base:
+            return Location(spec, package, "")
+    directory = os.path.normpath(os.path.join(base, path))
     if not source_dir or not is_below(directory, source_dir):
-        return None
-    return os.path.relpath(os.path.realpath(directory), os.path.realpath(source_dir))
+        return Location(spec, package, directory)
+    relative = os.path.relpath(os.path.realpath(directory), os.path.realpath(source_dir))
+    return Location(spec, package, directory, relative)
 
 
-def _package_in_source(package: str, source_files: Iterable[str]) -> str | None:
-    """The directory of ``package`` in a source tree: at its top, or below ``src``."""
+def _package_in_source(package: str, source_dir: str, source_files: Iterable[str]) -> str:
+    """The directory of ``package`` in a source tree: at its top, or below ``src``. Empty where it is not there."""
     parts = package.split(".")
     tops = {f"{root}{parts[0]}/__init__.py": root for root in ("", "src/")}
-    for name in source_files:
-        if name in tops:
-            return str(PurePosixPath(tops[name], *parts))
-    return None
+    found = next((name for name in source_files if name in tops), None)
+    return os.path.join(source_dir, tops[found], *parts) if found else ""
 
 
 def source_files(directory: str, package: str) -> list[str]:
@@ -116,9 +100,9 @@ def names_in(directory: str, *, recursive: bool = False) -> Iterator[str]:
             yield os.path.join(below, name)
 
 
-def names_below(files: Iterable[str], relative: str, *, recursive: bool = False) -> Iterator[str]:
+def names_below(files: Iterable[str], relative: str, *, recursive: bool = False) -> list[str]:
     """The same for the files of a commit, whose names are relative to the source."""
     prefix = "" if relative in ("", ".") else relative.rstrip("/") + "/"
     below = (name[len(prefix) :] for name in files if name.startswith(prefix))
-    kept = [name for name in below if "__pycache__" not in Path(name).parts and (recursive or "/" not in name)]
-    yield from sorted(kept, key=lambda name: (os.path.dirname(name), os.path.basename(name)))
+    kept = [name for name in below if "__pycache__" not in name.split("/") and (recursive or "/" not in name)]
+    return sorted(kept, key=os.path.split)

@@ -4,10 +4,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from .graph import Graph, Revision
+from .graph import Graph, Revision, reach
 
 CURRENT = "current"
 BEHIND = "behind"
@@ -37,40 +37,28 @@ def make(graph: Graph, rows: Sequence[str], *, core_tables: bool) -> Plan:
     :param core_tables: whether core's tables are there, by which a database without version rows is
         told from an empty one.
     """
-    known = [row for row in rows if row in graph.revisions]
     unknown = graph.unknown(rows)
-    pending = graph.pending(known)
+    pending = graph.pending(rows)
     if unknown:
-        pending -= _hidden(graph, graph.applied(known))
-    ordered = tuple(revision for revision in graph.ordered(known) if revision.revision in pending) if pending else ()
-    return Plan(_state(rows, unknown, pending, core_tables), tuple(rows), unknown, ordered)
-
-
-def _state(rows: Sequence[str], unknown: Sequence[str], pending: Collection[str], core_tables: bool) -> str:
+        pending &= _begun(graph, rows)
     if not rows:
-        return UNSTAMPED if core_tables else EMPTY
-    if unknown:
-        return DIVERGED if pending else AHEAD
-    return BEHIND if pending else CURRENT
+        state = UNSTAMPED if core_tables else EMPTY
+    elif unknown:
+        state = DIVERGED if pending else AHEAD
+    else:
+        state = BEHIND if pending else CURRENT
+    ordered = tuple(revision for revision in graph.ordered(rows) if revision.revision in pending) if pending else ()
+    return Plan(state, tuple(rows), unknown, ordered)
 
 
-def _hidden(graph: Graph, applied: frozenset[str]) -> frozenset[str]:
-    """Revisions that an unknown row may well stand for.
+def _begun(graph: Graph, rows: Sequence[str]) -> frozenset[str]:
+    """The revisions that have an applied one in their line.
 
-    A row that the code does not know (newer code was rolled back) takes the place of the row of its
-    branch, so that the branch seems never to have been applied. What has no applied revision in its
-    line is therefore not pending, as long as there is an unknown row.
+    A row that the code does not know (newer code was rolled back) takes the place of the row of its branch, so
+    that the branch seems never to have been applied. The others are therefore not pending beside such a row.
     """
-    line: dict[str, str] = {name: name for name in graph.revisions}
-
-    def root(name: str) -> str:
-        while line[name] != name:
-            line[name] = line[line[name]]
-            name = line[name]
-        return name
-
-    for revision in graph.revisions.values():
+    line = {name: set(revision.down_revision) for name, revision in graph.revisions.items()}
+    for name, revision in graph.revisions.items():
         for parent in revision.down_revision:
-            line[root(revision.revision)] = root(parent)
-    begun = {root(name) for name in applied}
-    return frozenset(name for name in graph.revisions if root(name) not in begun)
+            line[parent].add(name)
+    return reach(graph.applied(rows), line)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ast
 import builtins
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from . import sql
 from .sql import ALTER, CONCURRENT_INDEX, CREATE, DROP, OUTSIDE, REFERENCE, RENAME, TRANSACTION, Step
@@ -19,8 +19,7 @@ from .sql import ALTER, CONCURRENT_INDEX, CREATE, DROP, OUTSIDE, REFERENCE, RENA
 AUTOCOMMIT_BLOCK = "autocommit_block"
 
 
-@dataclass(frozen=True)
-class _Thing:
+class _Thing(NamedTuple):
     """Something of Alembic's: ``op``, a ``batch`` of a table, a migration ``context`` or a ``bind`` (connection)."""
 
     kind: str
@@ -180,8 +179,7 @@ class Reader(ast.NodeVisitor):
                 self.unread.append(node.lineno)
         elif (owner and name not in _GIVES and name not in _DOES_NOTHING) or name in self._helpers or not name:
             self.unread.append(node.lineno)
-        if not isinstance(function, ast.Name):
-            self.visit(function.value if isinstance(function, ast.Attribute) else function)
+        self.visit(function.value if isinstance(function, ast.Attribute) else function)
         for argument in (*node.args, *(each.value for each in node.keywords)):
             if self._thing(argument) and name != "inspect":
                 self.unread.append(node.lineno)
@@ -250,7 +248,7 @@ class Reader(ast.NodeVisitor):
             elif step.verb == CONCURRENT_INDEX:
                 self.indexes.append(step.name)
             else:
-                self.steps.append(replace(step, line=call.lineno))
+                self.steps.append(step._replace(line=call.lineno))
 
     def _sql(self, node: ast.expr | None) -> str:
         """SQL that is one literal string, maybe in ``sa.text()``; empty for anything else."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .file import RevisionFile
 from .graph import Graph
@@ -22,8 +22,7 @@ from .sql import CREATE, DROP, REFERENCE, RENAME, Step
 _NAMED = 5
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(NamedTuple):
     """What one function of a revision file does, as far as its text tells.
 
     ``steps`` are in the order of the text; names of tables are as written, ``schema.name`` where a
@@ -41,32 +40,23 @@ class Facts:
 
     @property
     def created(self) -> frozenset[str]:
-        return self._names(CREATE)
+        return frozenset(step.name for step in self.steps if step.verb == CREATE)
 
     @property
     def renamed(self) -> dict[str, str]:
         """Old names to new ones."""
         return {step.name: step.to for step in self.steps if step.verb == RENAME}
 
-    @property
-    def referenced(self) -> frozenset[str]:
-        """Tables that it makes foreign keys to."""
-        return self._names(REFERENCE)
 
-    def _names(self, verb: str) -> frozenset[str]:
-        return frozenset(step.name for step in self.steps if step.verb == verb)
-
-
-@dataclass(frozen=True)
-class Demands:
+class Demands(NamedTuple):
     """Tables that have to be there before: those to own, and those to make foreign keys to.
 
     ``creates`` is whether a table is made or gets another name, which takes the right to create in its schema.
     """
 
-    altered: frozenset[str]
-    referenced: frozenset[str]
-    creates: bool = False
+    altered: set[str]
+    referenced: set[str]
+    creates: bool
 
 
 def inspect(file: RevisionFile, function: str = "upgrade") -> Facts:
@@ -91,17 +81,20 @@ def inspect(file: RevisionFile, function: str = "upgrade") -> Facts:
     )
 
 
+def _steps(facts: Iterable[Facts]) -> Iterator[Step]:
+    return (step for each in facts for step in each.steps)
+
+
 def tables_created(facts: Iterable[Facts]) -> set[str]:
     """The tables that are there after revisions, given in the order of their application, on an empty database."""
     tables: set[str] = set()
     for step in _steps(facts):
         if step.verb == CREATE:
             tables.add(step.name)
-        elif step.verb == DROP:
-            tables.discard(step.name)
         elif step.verb == RENAME and step.name in tables:
-            tables.discard(step.name)
             tables.add(step.to)
+        if step.verb in (DROP, RENAME):
+            tables.discard(step.name)
     return tables
 
 
@@ -112,32 +105,26 @@ def demands(facts: Iterable[Facts]) -> Demands:
     referenced: set[str] = set()
     creates = False
     for step in _steps(facts):
-        creates = creates or step.verb in (CREATE, RENAME)
-        if step.verb == CREATE:
-            own.add(step.name)
-        elif step.verb == REFERENCE:
+        if step.verb in (CREATE, RENAME):
+            creates = True
+            own.add(step.to or step.name)
+        if step.verb == REFERENCE:
             referenced |= {step.name} - own
-        else:
+        elif step.verb != CREATE:
             altered |= {step.name} - own
-            if step.verb == DROP:
-                own.discard(step.name)
-            elif step.verb == RENAME:
-                own.add(step.to)
-    return Demands(frozenset(altered), frozenset(referenced), creates)
-
-
-def _steps(facts: Iterable[Facts]) -> Iterator[Step]:
-    return (step for each in facts for step in each.steps)
+        if step.verb == DROP:
+            own.discard(step.name)
+    return Demands(altered, referenced, creates)
 
 
 def leaving(revision: str, facts: Facts) -> list[str]:
     """Warnings about a revision to run that leaves its transaction, or cannot run in one."""
     named = f"Revision {revision} ({facts.path})"
     said = []
-    raw = _at(each for each in facts.leaves if each[1] != AUTOCOMMIT_BLOCK)
+    raw = [each for each in facts.leaves if each[1] != AUTOCOMMIT_BLOCK]
     if raw:
         said.append(
-            f"{named} ends its transaction by itself ({raw}): what ran before is committed, what comes after it "
+            f"{named} ends its transaction by itself ({_at(raw)}): what ran before is committed, what comes after it "
             "commits by itself, and none of it is rolled back if the run fails."
         )
     elif facts.leaves:
@@ -151,6 +138,10 @@ def leaving(revision: str, facts: Facts) -> list[str]:
             "put it into `with op.get_context().autocommit_block():`."
         )
     return said
+
+
+def _at(places: Iterable[tuple[int, str]]) -> str:
+    return ", ".join(f"{words} in line {line}" for line, words in places)
 
 
 def not_read(facts: Mapping[str, Facts]) -> list[str]:
@@ -174,10 +165,6 @@ def _lines(facts: Facts) -> str:
     return f"line{'s' if len(facts.unread) > 1 else ''} {', '.join(shown)}"
 
 
-def _at(places: Iterable[tuple[int, str]]) -> str:
-    return ", ".join(f"{words} in line {line}" for line, words in places)
-
-
 def unordered_foreign_keys(
     graph: Graph, facts: Mapping[str, Facts], location: str, branch: str, pending: Iterable[str]
 ) -> str:
@@ -191,14 +178,14 @@ def unordered_foreign_keys(
     :param branch: what people call it.
     :param pending: the pending revisions, in order.
     """
-    revisions = [revision for revision in graph.revisions.values() if revision.location == location]
-    known = [facts[revision.path] for revision in revisions if revision.path in facts]
-    own = {step.to or step.name for step in _steps(known) if step.verb in (CREATE, RENAME)}
-    unsure = " (or a revision of its own that could not be read as a whole)" if any(e.unread for e in known) else ""
+    own = {step.to or step.name for step in _steps(facts.values()) if step.verb in (CREATE, RENAME)}
+    unread = any(each.unread for each in facts.values())
+    unsure = " (or a revision of its own that could not be read as a whole)" if unread else ""
     for revision in (graph.revisions[name] for name in pending):
-        if revision.location != location or revision.path not in facts:
+        if revision.location != location:
             continue
-        away = sorted(facts[revision.path].referenced - own)
+        keys = {step.name for step in facts[revision.path].steps if step.verb == REFERENCE}
+        away = sorted(keys - own)
         if away and all(graph.revisions[name].location == location for name in graph.ancestors([revision.revision])):
             return (
                 f"Revision {revision.revision} of {branch} ({revision.path}) makes a foreign key to {', '.join(away)}, "
