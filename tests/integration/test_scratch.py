@@ -19,7 +19,7 @@ from typing import IO, Any
 
 import psycopg2
 import pytest
-from ansible.module_utils.rattail_alembic.copies import backup, programs, scratch
+from ansible.module_utils.rattail_alembic.copies import backup, cluster, programs, scratch
 from ansible.module_utils.rattail_alembic.postgres.url import Target, parse_url
 from ansible.module_utils.rattail_alembic.problem import Refused
 from support import copies
@@ -35,11 +35,12 @@ HOLDER = f"""
 import json, signal, sys
 sys.path.insert(0, {str(ROOT / "tests")!r})
 import conftest
-from ansible.module_utils.rattail_alembic.copies import scratch
+from ansible.module_utils.rattail_alembic.copies import cluster, scratch
 from ansible.module_utils.rattail_alembic.postgres.url import parse_url
 # nohup, under which the tests may run, has it ignored
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 call = json.loads(sys.argv[1])
+cluster.DIRECTORY = call["clusters"]
 with scratch.database(parse_url(call["url"]), **call["arguments"]) as made:
     print(json.dumps({{"host": made.target.host, "dbname": made.target.dbname, "place": made.place}}), flush=True)
     sys.stdin.read()
@@ -67,10 +68,11 @@ def binaries(postgres: Postgres) -> Iterator[Path]:
 
 
 @pytest.fixture
-def clusters() -> Iterator[Path]:
-    """A directory for clusters, which is empty in the end."""
+def clusters(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The directory for clusters, which is empty in the end."""
     directory = Path(tempfile.mkdtemp(dir="/var/tmp"))
     directory.chmod(0o755)
+    monkeypatch.setattr(cluster, "DIRECTORY", str(directory))
     yield directory
     try:
         assert list(directory.iterdir()) == []
@@ -141,7 +143,8 @@ def scratches(postgres: Postgres, database: Database) -> list[str]:
 
 @contextmanager
 def holder(database: Database, **arguments: Any) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
-    call = json.dumps({"url": database.url, "arguments": {name: str(value) for name, value in arguments.items()}})
+    arguments = {name: str(value) for name, value in arguments.items()}
+    call = json.dumps({"url": database.url, "arguments": arguments, "clusters": cluster.DIRECTORY})
     run = subprocess.Popen(
         [str(BIN / "python"), "-c", HOLDER, call], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -245,7 +248,7 @@ def test_a_copy_in_a_cluster_is_alike(
         user="postgres",
     )
     before = contents(binaries, target(database))
-    with scratch.database(target(database), bin_dir=str(binaries), directory=str(clusters)) as made:
+    with scratch.database(target(database), bin_dir=str(binaries)) as made:
         assert (made.place, made.warnings, made.target.dbname) == (scratch.CLUSTER, (), database.name)
         [home] = clusters.iterdir()
         assert made.target.host == str(home) and home.stat().st_mode & 0o7777 == 0o700
@@ -277,8 +280,9 @@ def processes(word: str) -> list[int]:
     return found
 
 
+@pytest.mark.usefixtures("clusters")
 def test_variables_for_the_real_server_lead_nobody_astray(
-    owned: Callable[..., Database], binaries: Path, clusters: Path, monkeypatch: pytest.MonkeyPatch
+    owned: Callable[..., Database], binaries: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = owned("nocreatedb")
     real = target(database)
@@ -293,7 +297,7 @@ def test_variables_for_the_real_server_lead_nobody_astray(
         "PGCHANNELBINDING": "prefer",
     }.items():
         monkeypatch.setenv(name, value)
-    with scratch.database(Target(), bin_dir=str(binaries), directory=str(clusters)) as made:
+    with scratch.database(Target(), bin_dir=str(binaries)) as made:
         assert made.place == scratch.CLUSTER
         shown = rows_of(made.target, "select current_setting('work_mem'), current_setting('wal_level')")
         assert shown == [("5MB", "minimal")]
@@ -309,7 +313,7 @@ def test_neither_on_the_server_nor_in_a_cluster(owned: Callable[..., Database], 
     assert f"role {database.user} may not create" in refusal.value.problem.cause
     assert "no initdb" in refusal.value.problem.cause
     assert f"ALTER ROLE {database.user} CREATEDB" in refusal.value.problem.remedy
-    assert "install postgresql-18 here" in refusal.value.problem.remedy
+    assert "Install postgresql-18 here" in refusal.value.problem.remedy
     with pytest.raises(Refused) as again, scratch.database(target(database), bin_dir=str(tmp_path)):
         pass
     assert str(again.value) == str(refusal.value)
@@ -317,14 +321,15 @@ def test_neither_on_the_server_nor_in_a_cluster(owned: Callable[..., Database], 
     scratch.refuse_impossible(target(database), bin_dir=str(tmp_path))
 
 
+@pytest.mark.usefixtures("clusters")
 def test_an_extension_that_only_a_superuser_may_make(
-    owned: Callable[..., Database], binaries: Path, clusters: Path, tmp_path: Path
+    owned: Callable[..., Database], binaries: Path, tmp_path: Path
 ) -> None:
     database = owned()
     database.sql("create extension vector", user="postgres")
     database.sql("create table poser_vector (v vector(2)); insert into poser_vector values ('[1,2]')")
     before = contents(binaries, target(database))
-    with scratch.database(target(database), bin_dir=str(binaries), directory=str(clusters)) as made:
+    with scratch.database(target(database), bin_dir=str(binaries)) as made:
         assert made.place == scratch.CLUSTER
         copy = contents(binaries, made.target)
         assert {name for name in before if copy[name] != before[name]} <= {"settings"}
@@ -343,7 +348,7 @@ def test_it_is_dropped_whatever_happens(
     left_open = None
     with (
         pytest.raises(type(end)) as raised,
-        scratch.database(target(database), content="schema", bin_dir=str(binaries), directory=str(clusters)) as made,
+        scratch.database(target(database), content="schema", bin_dir=str(binaries)) as made,
     ):
         assert made.place == place
         left_open = psycopg2.connect(**made.target.connect_kwargs())
@@ -367,7 +372,7 @@ def test_a_signal_drops_it(
     postgres: Postgres,
 ) -> None:
     database = owned("createdb" if place == scratch.SERVER else "nocreatedb")
-    with holder(database, bin_dir=binaries, directory=clusters, content="schema") as (run, made):
+    with holder(database, bin_dir=binaries, content="schema") as (run, made):
         assert made["place"] == place
         run.send_signal(number)
         assert run.wait(20) == 128 + number
@@ -399,7 +404,7 @@ def test_the_next_run_removes_a_killed_one_s_cluster(
     owned: Callable[..., Database], binaries: Path, clusters: Path
 ) -> None:
     database = owned("nocreatedb")
-    arguments: dict[str, Any] = {"bin_dir": str(binaries), "directory": str(clusters), "content": "schema"}
+    arguments: dict[str, Any] = {"bin_dir": str(binaries), "content": "schema"}
     (clusters / f"{PREFIX}mine").mkdir()
     with holder(database, **arguments) as (dead, left), holder(database, **arguments) as (living, other):
         dead.kill()
@@ -497,8 +502,9 @@ def test_what_cannot_be_read_is_told(owned: Callable[..., Database], binaries: P
 
 
 def test_a_table_that_somebody_holds_is_not_waited_for_for_ever(
-    owned: Callable[..., Database], binaries: Path, postgres: Postgres
+    owned: Callable[..., Database], binaries: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(programs, "LOCK_WAIT_SECONDS", 1)
     database = owned()
     with database.connect() as connection:
         connection.autocommit = False
@@ -506,7 +512,7 @@ def test_a_table_that_somebody_holds_is_not_waited_for_for_ever(
         started = time.monotonic()
         with (
             pytest.raises(Refused, match="canceling statement"),
-            scratch.database(target(database), bin_dir=str(binaries), lock_wait_seconds=1),
+            scratch.database(target(database), bin_dir=str(binaries)),
         ):
             pass
         assert time.monotonic() - started < 8
@@ -582,10 +588,13 @@ def enters(where: Target) -> bool:
     return True
 
 
-def test_the_processes_of_a_scratch_database_show_no_password(owned: Callable[..., Database], binaries: Path) -> None:
+def test_the_processes_of_a_scratch_database_show_no_password(
+    owned: Callable[..., Database], binaries: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While pg_dump waits for a table."""
     from support.postgres import GUARDED, PASSWORD
 
+    monkeypatch.setattr(programs, "LOCK_WAIT_SECONDS", 3)
     database = owned()
     for schema in ("public", "poser"):
         for kind in ("tables", "sequences"):
@@ -596,7 +605,7 @@ def test_the_processes_of_a_scratch_database_show_no_password(owned: Callable[..
     def attempt(log: IO[str] | None = None) -> None:
         del log
         try:
-            with scratch.database(parse_url(url), bin_dir=str(binaries), lock_wait_seconds=3):
+            with scratch.database(parse_url(url), bin_dir=str(binaries)):
                 pass
         except Refused as error:
             refusals.append(error)

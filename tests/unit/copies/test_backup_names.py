@@ -82,9 +82,19 @@ PRUNED = {
 
 
 @pytest.mark.parametrize("case", PRUNED)
-def test_pruning(case: tuple[int, str]) -> None:
+def test_pruning(case: tuple[int, str], tmp_path: Path) -> None:
     keep, new = case
-    assert backup.to_prune(["e", "d", "c", "b", "a"], new, keep) == PRUNED[case]
+    for name in "abcde":
+        (tmp_path / name).touch()
+    pruned, warnings = backup._prune(str(tmp_path), ["e", "d", "c", "b", "a"], new, keep)
+    assert (pruned, warnings) == ([str(tmp_path / name) for name in PRUNED[case]], [])
+    assert {file.name for file in tmp_path.iterdir()} == set("abcde") - set(PRUNED[case])
+
+
+def test_an_old_backup_that_cannot_be_removed_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    pruned, [warning] = backup._prune(str(tmp_path), ["b", "a"], "b", 1)
+    assert pruned == [] and f"{tmp_path}/a cannot be removed" in warning
 
 
 MEGABYTE = 1024 * 1024
@@ -119,18 +129,22 @@ def test_versions(line: str) -> None:
     assert programs.major_of(line) == MAJORS[line]
 
 
+# The server's version, those of the programs in the order of PATH, and the one that is chosen.
 CHOICES = {(15, (18, 15, 16)): 15, (17, (18, 19, 15)): 18, (18, (18, 18)): 18, (19, (15, 18)): None, (9, (15,)): 15}
 
 
 @pytest.mark.parametrize("case", CHOICES)
-def test_the_nearest_version_is_chosen(case: tuple[int, tuple[int, ...]]) -> None:
+def test_the_nearest_version_is_chosen(case: tuple[int, tuple[int, ...]], monkeypatch: pytest.MonkeyPatch) -> None:
     server, majors = case
     found = [Program(f"/{number}/pg_dump", major) for number, major in enumerate(majors)]
-    best = programs.best(found, server)
-    assert (best and best.major) == CHOICES[case]
-    if best:
+    monkeypatch.setattr(programs, "find", lambda *_: found)
+    nearest = CHOICES[case]
+    if nearest is None:
+        with pytest.raises(Refused, match=f"PostgreSQL {server}, which is too new for every pg_dump here"):
+            programs.choose("pg_dump", server)
+    else:
         # the first of several alike, as PATH has it
-        assert best.path == f"/{majors.index(best.major)}/pg_dump"
+        assert programs.choose("pg_dump", server) == Program(f"/{majors.index(nearest)}/pg_dump", nearest)
 
 
 def test_packages() -> None:
@@ -158,6 +172,19 @@ SAID = {
 @pytest.mark.parametrize("text", SAID)
 def test_what_programs_say(text: str) -> None:
     assert programs.errors(text) == SAID[text]
+
+
+RESTORED = {
+    ("", ""): [],
+    ("it ended", ""): [("it ended", "")],
+    ("it ended", "pg_restore: error: no\nCommand was: SET x = 0;"): [],
+    ("it ended", "pg_restore: error: no\nCommand was: SET x = 0;\npg_restore: error: yes"): [("yes", "")],
+}
+
+
+@pytest.mark.parametrize("how", RESTORED)
+def test_a_setting_that_an_older_server_does_not_know_is_no_error(how: tuple[str, str]) -> None:
+    assert transfer._true_errors(programs.Finished(*how)) == RESTORED[how]
 
 
 def test_a_reason_has_no_password() -> None:

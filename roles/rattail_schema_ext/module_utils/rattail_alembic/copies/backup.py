@@ -2,8 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """A backup by pg_dump before anything is changed.
 
-A backup gets its own name when it is complete. Until then it is a ``.partial``, and the next run removes
-it if it stays one. It is in pg_dump's custom format; docs/backups.md says how to restore it.
+It gets its own name when it is complete. Until then it is a ``.partial``, which the next run removes if it stays one.
 """
 
 from __future__ import annotations
@@ -13,21 +12,19 @@ import fcntl
 import hashlib
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..postgres.contents import quoted
 from ..postgres.url import Target
 from ..problem import Refused
 from . import programs
 from .credentials import connected, query
-from .programs import FULL, LOCK_WAIT_SECONDS, SCHEMA
+from .programs import FULL, SCHEMA
 
-NONE = "none"
-
-_SUFFIX = ".dump"
 _PARTIAL = ".partial"
 _OTHERWISE = "set rattail_schema_ext_backup: none"
 _MEGABYTE = 1024 * 1024
@@ -40,7 +37,7 @@ _MOST_HEADS = 4
 # What pg_dump locks or reads (getTables and dumpTableData in its source): the tables of all schemas but
 # PostgreSQL's own, and, with the rows, sequences; of an extension only its configuration tables.
 _READ = """
-select n.nspname, format('%%I.%%I', n.nspname, c.relname), c.relkind = 'S',
+select n.nspname, format('%%I.%%I', n.nspname, c.relname), case c.relkind when 'S' then 'SEQUENCES' else 'TABLES' end,
   has_schema_privilege(n.oid, 'USAGE'), has_table_privilege(c.oid, 'SELECT'),
   c.relkind <> 'S' and row_security_active(c.oid)
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -55,71 +52,47 @@ order by 2
 
 @dataclass(frozen=True)
 class Backup:
-    """A backup that was made.
-
-    ``size`` is in bytes, ``seconds`` is how long it took. ``pruned`` are the older backups that were
-    removed, and ``warnings`` are sentences about those that could not be removed.
-    """
+    """A backup; ``pruned`` are older ones that were removed, and ``warnings`` tell of those that could not be."""
 
     file: str
     size: int
     sha256: str
     seconds: float
     mode: str
-    pruned: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
+    pruned: list[str]
+    warnings: list[str]
 
 
 def refuse_impossible(target: Target, *, mode: str, directory: str, app: str, bin_dir: str = "") -> None:
-    """Refuse if a backup cannot be made, as far as that can be known without writing anything.
-
-    :param mode: ``NONE`` (nothing is checked), ``SCHEMA`` or ``FULL``.
-    :param directory: where the backup will be; it may not exist yet.
-    :param bin_dir: the directory of PostgreSQL's programs, if the user names one.
-    :raises Refused: if the directory cannot be written to or has too little space, pg_dump is missing or
-        older than the server, or the role may not read everything.
-    """
-    if mode == NONE:
-        return
+    """Refuse if a backup cannot be made, as far as that can be known without writing anything; see :func:`make`."""
     place = _writable(directory)
     with connected(target) as connection:
-        [(database, role, version, size)] = query(
-            connection,
-            "select current_database(), current_user, current_setting('server_version_num')::int,"
-            " pg_database_size(current_database())",
-        )
-        programs.choose("pg_dump", version // 10000, bin_dir, otherwise=_OTHERWISE).beside("pg_restore")
+        _pg_dump(connection, bin_dir).beside("pg_restore")
+        [(role, size)] = query(connection, "select current_user, pg_database_size(current_database())")
         read = query(connection, _READ, (["r", "p", "S"] if mode == FULL else ["r", "p"],))
+        names = Names(app, connection.info.dbname)
     _judge_rights(role, mode, [_Relation(*each) for each in read])
-    _judge_space(place, directory, Names(app, database), mode, size)
+    _judge_space(place, directory, names, mode, size)
 
 
 def make(
-    target: Target,
-    *,
-    mode: str,
-    directory: str,
-    app: str,
-    heads: Sequence[str],
-    keep: int,
-    bin_dir: str = "",
-    lock_wait_seconds: int = LOCK_WAIT_SECONDS,
+    target: Target, *, mode: str, directory: str, app: str, heads: Sequence[str], keep: int, bin_dir: str = ""
 ) -> Backup:
     """Dump the database to a new file in ``directory``, which is made (0700) if it is missing.
 
     The file has mode 0600 from the beginning. Of the backups of this app, database and mode, the newest
     ``keep`` stay, this one among them; with 0, all stay. Unfinished files of earlier runs are removed.
 
+    :param mode: ``SCHEMA`` or ``FULL``.
     :param heads: the version rows, for the name.
-    :param lock_wait_seconds: how long pg_dump waits for a table that another session has locked.
+    :param bin_dir: the directory of PostgreSQL's programs, if the user names one.
     :raises Refused: if it failed; then no file of it is left.
     """
     started = time.monotonic()
     with connected(target) as connection:
-        database = connection.info.dbname
-        login, arguments = programs.dumping(connection, "backup", lock_wait_seconds)
-        pg_dump = programs.choose("pg_dump", connection.info.server_version // 10000, bin_dir, otherwise=_OTHERWISE)
-    names = Names(app, database)
+        names = Names(app, connection.info.dbname)
+        login, arguments = programs.dumping(connection, "backup")
+        pg_dump = _pg_dump(connection, bin_dir)
     _remove_leftovers(directory, names)
     path = _free_name(directory, names, heads, mode)
     if mode == SCHEMA:
@@ -129,30 +102,30 @@ def make(
             finished = programs.run(pg_dump, arguments, login, stdout=number)
             if finished.ok:
                 os.fsync(number)
-                size, checksum = _measure(partial)
+                size, checksum = os.path.getsize(partial), _sha256(partial)
                 # this shows that it can be read
                 finished = programs.run(pg_dump.beside("pg_restore"), ["--list", partial])
             if not finished.ok:
-                raise _failed(database, directory, finished)
+                raise _failed(directory, finished)
             os.rename(partial, path)
-        _sync_directory(directory)
+        _sync(directory)
     except OSError as error:
-        raise _failed(database, directory, programs.Finished(str(error.strerror), "")) from None
-    pruned, warnings = _prune(directory, names, mode, keep, os.path.basename(path))
+        raise _failed(directory, programs.Finished(str(error.strerror), "")) from None
+    pruned, warnings = _prune(directory, names.whole(_sizes(directory), mode), os.path.basename(path), keep)
     return Backup(path, size, checksum, round(time.monotonic() - started, 3), mode, pruned, warnings)
 
 
-class Names:
-    """The file names of the backups of one app and database.
+def _pg_dump(connection: Any, bin_dir: str) -> programs.Program:
+    return programs.choose("pg_dump", connection.info.server_version // 10000, bin_dir, otherwise=_OTHERWISE)
 
-    ``APP.DATABASE.TIME.HEADS.MODE.dump``, with the time in UTC, and without characters that a shell treats specially.
-    """
+
+class Names:
+    """The file names of the backups of one app and database: ``APP.DATABASE.TIME.HEADS.MODE.dump``, in UTC."""
 
     def __init__(self, app: str, database: str) -> None:
         self._prefix = f"{_part(app)}.{_part(database)}."
         self._pattern = re.compile(
-            re.escape(self._prefix) + r"(?P<time>\d{8}T\d{6}Z)\.[A-Za-z0-9_+-]+\.(?P<mode>full|schema)"
-            rf"{re.escape(_SUFFIX)}(?P<partial>{re.escape(_PARTIAL)})?"
+            re.escape(self._prefix) + r"\d{8}T\d{6}Z\.[A-Za-z0-9_+-]+\.(?:full|schema)\.dump(?:\.partial)?"
         )
 
     def new(self, when: float, heads: Sequence[str], mode: str) -> str:
@@ -161,41 +134,28 @@ class Names:
         if len(heads) > _MOST_HEADS:
             named.append(f"{len(heads) - _MOST_HEADS}more")
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(when))
-        return f"{self._prefix}{stamp}.{'+'.join(named)}.{mode}{_SUFFIX}"
+        return f"{self._prefix}{stamp}.{'+'.join(named)}.{mode}.dump"
 
     def whole(self, files: Iterable[str], mode: str) -> list[str]:
         """Those of ``files`` that are complete backups of this mode, newest first."""
-        found = [match for match in self._matches(files) if match["mode"] == mode and not match["partial"]]
-        return sorted((match.string for match in found), reverse=True)
+        return sorted(self._ending(f".{mode}.dump", files), reverse=True)
 
     def partial(self, files: Iterable[str]) -> list[str]:
         """Those of ``files`` that were never completed."""
-        return [match.string for match in self._matches(files) if match["partial"]]
+        return self._ending(_PARTIAL, files)
 
-    def _matches(self, files: Iterable[str]) -> Iterator[re.Match[str]]:
-        return filter(None, map(self._pattern.fullmatch, files))
+    def _ending(self, end: str, files: Iterable[str]) -> list[str]:
+        return [file for file in files if file.endswith(end) and self._pattern.fullmatch(file)]
 
 
 def _part(text: str) -> str:
-    """``text`` as a part of a file name; where it has to be changed, its hash keeps it different from others."""
+    """``text`` without what a shell treats specially; where it is changed, its hash keeps it different from others."""
     plain = re.sub(r"^-|[^A-Za-z0-9_-]", "_", text)[:_LONGEST_PART]
     return plain if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def to_prune(whole: Sequence[str], new: str, keep: int) -> list[str]:
-    """The backups to remove: all but the newest ``keep``, and never ``new``; none if ``keep`` is 0.
-
-    :param whole: of one app, database and mode, newest first.
-    """
-    return [file for file in whole[keep:] if file != new] if keep > 0 else []
-
-
 def bytes_needed(mode: str, database_bytes: int, last_backup_bytes: int | None) -> int:
-    """The free space that a backup needs, in bytes.
-
-    A full one may need half as much again as the last one; without a last one, as much as the whole database,
-    which is nearly always larger than its compressed dump.
-    """
+    """The free space that a backup needs: one and a half times the last one, or as much as the whole database."""
     if mode == SCHEMA:
         return _SCHEMA_BYTES
     last = database_bytes if last_backup_bytes is None else last_backup_bytes * 3 // 2
@@ -203,10 +163,7 @@ def bytes_needed(mode: str, database_bytes: int, last_backup_bytes: int | None) 
 
 
 def _writable(directory: str) -> str:
-    """The directory, or the nearest one above it that exists.
-
-    :raises Refused: if it cannot be written to.
-    """
+    """The directory, or the nearest one above it that exists; raises Refused if it cannot be written to."""
     place = os.path.abspath(directory)
     while not os.path.lexists(place):
         place = os.path.dirname(place)
@@ -221,16 +178,12 @@ def _judge_space(place: str, directory: str, names: Names, mode: str, database_b
     sizes = _sizes(directory)
     last = next((sizes[file] for file in names.whole(sizes, mode)), None)
     needed = bytes_needed(mode, database_bytes, last)
-    filesystem = os.statvfs(place)
     # unfinished files are removed first
-    free = filesystem.f_bavail * filesystem.f_frsize + sum(sizes[file] for file in names.partial(sizes))
+    free = shutil.disk_usage(place).free + sum(sizes[file] for file in names.partial(sizes))
     if free < needed:
-        why = (
-            f"the database takes {_megabytes(database_bytes)}, and there is no earlier backup to compare with"
-            if last is None
-            else f"the last backup of this kind there took {_megabytes(last)}"
-        )
-        raise _no_space(directory, f"{_megabytes(free)} are free and {_megabytes(needed)} are wanted, since {why}")
+        what, taken = ("database", database_bytes) if last is None else ("last backup", last)
+        why = f"since the {what} takes {_megabytes(taken)}"
+        raise _no_space(directory, f"{_megabytes(free)} are free and {_megabytes(needed)} are wanted, {why}")
 
 
 class _Relation(NamedTuple):
@@ -238,7 +191,7 @@ class _Relation(NamedTuple):
 
     schema: str
     name: str
-    is_sequence: bool
+    kind: str
     usage: bool
     select: bool
     row_security: bool
@@ -248,14 +201,17 @@ def _judge_rights(role: str, mode: str, relations: Sequence[_Relation]) -> None:
     """Refuse if pg_dump would fail because of a relation that the role may not read."""
     closed = sorted({each.schema for each in relations if not each.usage})
     unread = [each for each in relations if not each.select]
-    hidden = [each.name for each in relations if each.select and each.row_security and mode == FULL]
+    hidden = [each.name for each in relations if each.row_security and mode == FULL]
     if closed or unread:
         cause = f"The role {role} may not read all that pg_dump has to read"
         names = [f"schema {schema}" for schema in closed] + [each.name for each in unread]
-        grants = [f"GRANT USAGE ON SCHEMA {quoted(schema)} TO {quoted(role)}" for schema in closed]
-        grants += _grants(role, "TABLE", [each for each in unread if not each.is_sequence])
-        grants += _grants(role, "SEQUENCE", [each for each in unread if each.is_sequence])
-        remedy = f"Grant it, as the owner ({'; '.join(grants)})"
+        rights = [f"USAGE ON SCHEMA {quoted(schema)}" for schema in closed]
+        if len(unread) <= _NAMED_AT_MOST:
+            rights += [f"SELECT ON {each.name}" for each in unread]
+        else:
+            rights += sorted({f"SELECT ON ALL {each.kind} IN SCHEMA {quoted(each.schema)}" for each in unread})
+        grants = "; ".join(f"GRANT {right} TO {quoted(role)}" for right in rights)
+        remedy = f"Grant it, as the owner ({grants})"
     elif hidden:
         cause = f"Row security hides rows from the role {role}, so that a backup would not contain them"
         names = hidden
@@ -265,14 +221,6 @@ def _judge_rights(role: str, mode: str, relations: Sequence[_Relation]) -> None:
     more = len(names) - _NAMED_AT_MOST
     named = ", ".join(names[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
     raise Refused("backup_rights_missing", f"{cause}: {named}.", f"{remedy}, or {_OTHERWISE}.")
-
-
-def _grants(role: str, kind: str, unread: Sequence[_Relation]) -> list[str]:
-    if len(unread) <= _NAMED_AT_MOST:
-        whats = [f"{kind} {', '.join(each.name for each in unread)}"] if unread else []
-    else:
-        whats = [f"ALL {kind}S IN SCHEMA {quoted(schema)}" for schema in sorted({each.schema for each in unread})]
-    return [f"GRANT SELECT ON {what} TO {quoted(role)}" for what in whats]
 
 
 @contextlib.contextmanager
@@ -310,9 +258,10 @@ def _free_name(directory: str, names: Names, heads: Sequence[str], mode: str) ->
         time.sleep(0.2)
 
 
-def _prune(directory: str, names: Names, mode: str, keep: int, new: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _prune(directory: str, whole: Sequence[str], new: str, keep: int) -> tuple[list[str], list[str]]:
+    """Remove those of ``whole`` (newest first) but ``keep``, and never ``new``; none if ``keep`` is 0."""
     pruned, warnings = [], []
-    for file in to_prune(names.whole(_sizes(directory), mode), new, keep):
+    for file in [each for each in whole[keep:] if each != new] if keep > 0 else []:
         path = os.path.join(directory, file)
         try:
             os.unlink(path)
@@ -320,7 +269,7 @@ def _prune(directory: str, names: Names, mode: str, keep: int, new: str) -> tupl
             warnings.append(f"The old backup {path} cannot be removed: {error.strerror}.")
         else:
             pruned.append(path)
-    return tuple(pruned), tuple(warnings)
+    return pruned, warnings
 
 
 def _sizes(directory: str) -> dict[str, int]:
@@ -332,16 +281,15 @@ def _sizes(directory: str) -> dict[str, int]:
         return {}
 
 
-def _measure(path: str) -> tuple[int, str]:
-    """Size and SHA-256 of a file."""
+def _sha256(path: str) -> str:
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         for block in iter(lambda: file.read(_MEGABYTE), b""):
             digest.update(block)
-        return file.tell(), digest.hexdigest()
+    return digest.hexdigest()
 
 
-def _sync_directory(directory: str) -> None:
+def _sync(directory: str) -> None:
     number = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(number)
@@ -354,28 +302,21 @@ def _megabytes(size: int) -> str:
 
 
 def _unwritable(directory: str, reason: str) -> Refused:
-    return Refused(
-        "backup_directory",
-        f"No backup can be written to {directory}: {reason}.",
-        f"Make that directory for the role's user, name another one in rattail_schema_ext_backup_dir, or {_OTHERWISE}.",
-    )
+    cause = f"No backup can be written to {directory}: {reason}."
+    remedy = "Make that directory for the role's user, name another one in rattail_schema_ext_backup_dir"
+    return Refused("backup_directory", cause, f"{remedy}, or {_OTHERWISE}.")
 
 
 def _no_space(directory: str, reason: str) -> Refused:
-    return Refused(
-        "backup_no_space",
-        f"There is too little space for a backup in {directory}: {reason}.",
-        f"Make room there, name a directory elsewhere in rattail_schema_ext_backup_dir, or {_OTHERWISE}.",
-    )
+    cause = f"There is too little space for a backup in {directory}: {reason}."
+    remedy = "Make room there, name a directory elsewhere in rattail_schema_ext_backup_dir"
+    return Refused("backup_no_space", cause, f"{remedy}, or {_OTHERWISE}.")
 
 
-def _failed(database: str, directory: str, finished: programs.Finished) -> Refused:
+def _failed(directory: str, finished: programs.Finished) -> Refused:
     if re.search("No space left on device|Disk quota exceeded", finished.messages + finished.ending):
         return _no_space(directory, "it was full before the backup was complete")
     held = any(command.startswith("LOCK TABLE") for _, command in programs.errors(finished.messages))
-    condition = "when no other session holds the table" if held else "when that is corrected"
-    return Refused(
-        "backup_failed",
-        f"The backup of {database} was not made, and nothing was changed: {finished.reason}.",
-        f"Run again {condition}, or {_OTHERWISE}.",
-    )
+    cause = f"The backup was not made, and nothing was changed: {finished.reason}."
+    remedy = f"Run again when {'no other session holds the table' if held else 'that is corrected'}, or {_OTHERWISE}."
+    return Refused("backup_failed", cause, remedy)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import os
 import pwd
 import shutil
@@ -38,12 +39,10 @@ _SETTINGS = {
     "unix_socket_permissions": "0700",
     # it does not have to survive a crash
     "fsync": "off",
-    "synchronous_commit": "off",
     "full_page_writes": "off",
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "max_wal_size": "128MB",
-    "max_connections": "20",
 }
 # They keep libpq from using the PG* variables, which are about the real server.
 _DIRECT = {
@@ -54,40 +53,30 @@ _DIRECT = {
     "requirepeer": "",
     "options": "",
 }
-# Only newer releases of libpq know these.
-_DIRECT_IF_SET = {"PGREQUIREAUTH": ("require_auth", ""), "PGCHANNELBINDING": ("channel_binding", "prefer")}
 
 
 def refuse_impossible(directory: str, content_bytes: int) -> None:
-    """Refuse if a cluster cannot be made.
-
-    :param content_bytes: the size of the database that it will contain.
-    :raises Refused: if there is no account to run it as, or not enough space for it.
-    """
+    """Refuse if there is no account to run a cluster as, or not enough space for a database of that size in it."""
     _account()
     if not os.access(directory, os.W_OK | os.X_OK):
         raise impossible(
             f"The server for a scratch copy needs a directory in {directory}, which cannot be written to.",
             f"Allow all users to create files in {directory}, as is usual",
         )
-    filesystem = os.statvfs(directory)
-    free, needed = filesystem.f_bavail * filesystem.f_frsize, content_bytes + _OWN_BYTES
+    free, needed = shutil.disk_usage(directory).free, content_bytes + _OWN_BYTES
     if free < needed:
-        raise Refused(
-            "scratch_no_space",
+        cause = (
             f"There is too little space for a scratch copy in {directory}: {free // _MEGABYTE} MB are free"
-            f" and {needed // _MEGABYTE} MB are wanted, the size of the database and {_OWN_BYTES // _MEGABYTE} MB.",
-            f"Make room there, {_OTHERWISE}.",
+            f" and {needed // _MEGABYTE} MB are wanted, the size of the database and {_OWN_BYTES // _MEGABYTE} MB."
         )
+        raise Refused("scratch_no_space", cause, f"Make room there, {_OTHERWISE}.")
 
 
 @contextlib.contextmanager
-def started(initdb: programs.Program, directory: str = DIRECTORY) -> Iterator[Target]:
-    """Make a cluster and run its server; yields how its superuser connects to its database template1.
+def started(initdb: programs.Program, directory: str) -> Iterator[Target]:
+    """Make a cluster and run its server, or raise Refused; yields how its superuser connects to its database template1.
 
     The server ends with this process. If this process is killed, the next run removes the directory.
-
-    :raises Refused: if it cannot be made or does not start.
     """
     account = _account()
     home = tempfile.mkdtemp(prefix=_PREFIX, dir=directory)
@@ -98,45 +87,36 @@ def started(initdb: programs.Program, directory: str = DIRECTORY) -> Iterator[Ta
         stack.callback(os.close, lock)
         fcntl.flock(lock, fcntl.LOCK_EX)
         if account:
-            os.chown(home, account["uid"], account["gid"])
+            os.chown(home, account["user"], account["group"])
         data = os.path.join(home, "data")
         options = [f"--username={_SUPERUSER}", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"]
         finished = programs.run(initdb, [f"--pgdata={data}", *options], **account)
         if not finished.ok:
-            raise _not_started(finished.reason)
+            raise failed(finished.reason)
         settings = {**_SETTINGS, "unix_socket_directories": home}
         arguments = ["-D", data, *(f"--{name}={value}" for name, value in settings.items())]
-        log = stack.enter_context(open(os.path.join(home, "log"), "wb"))
         server = stack.enter_context(
-            programs.running(initdb.beside("postgres"), arguments, stdout=log, at_our_death=signal.SIGQUIT, **account)
+            programs.running(initdb.beside("postgres"), arguments, at_our_death=signal.SIGQUIT, **account)
         )
         # an immediate shutdown, since there is nothing to save
         stack.callback(server.process.wait)
         stack.callback(server.process.send_signal, signal.SIGQUIT)
-        direct = dict(pair for name, pair in _DIRECT_IF_SET.items() if name in os.environ)
-        target = Target(host=home, port=_PORT, dbname="template1", user=_SUPERUSER, options={**_DIRECT, **direct})
+        target = Target(host=home, port=_PORT, dbname="template1", user=_SUPERUSER, options=_DIRECT)
         _await(target, server)
         yield target
 
 
-def remove_leftovers(directory: str = DIRECTORY) -> None:
+def remove_leftovers(directory: str) -> None:
     """Remove our own clusters that no process uses any more."""
-    with contextlib.suppress(OSError):
-        for entry in os.scandir(directory):
-            if not entry.name.startswith(_PREFIX) or not entry.is_dir(follow_symlinks=False):
-                continue
-            with contextlib.suppress(OSError):
-                lock = os.open(os.path.join(entry.path, "lock"), os.O_RDWR | os.O_NOFOLLOW)
-                try:
-                    if os.fstat(lock).st_uid == os.geteuid():
-                        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                        shutil.rmtree(entry.path, ignore_errors=True)
-                finally:
-                    os.close(lock)
+    for path in glob.glob(os.path.join(directory, f"{_PREFIX}*", "lock")):
+        with contextlib.suppress(OSError), open(os.open(path, os.O_RDWR | os.O_NOFOLLOW), "rb") as lock:
+            if os.fstat(lock.fileno()).st_uid == os.geteuid():
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(os.path.dirname(path), ignore_errors=True)
 
 
 def _account() -> dict[str, Any]:
-    """The ``uid`` and ``gid`` to run a server as; none if that is our own account.
+    """Arguments of ``Popen`` for the account to run a server as; none for our own.
 
     PostgreSQL refuses to run as root. Of the other accounts, only its own may read what is in a database.
     """
@@ -150,7 +130,7 @@ def _account() -> dict[str, Any]:
             " account postgres.",
             "Set rattail_schema_ext_user to a user who is not root",
         ) from None
-    return {"uid": found.pw_uid, "gid": found.pw_gid}
+    return {"user": found.pw_uid, "group": found.pw_gid, "extra_groups": []}
 
 
 def _await(target: Target, server: programs.Running) -> None:
@@ -160,30 +140,18 @@ def _await(target: Target, server: programs.Running) -> None:
             with connected(target):
                 return
         except Refused as error:
-            if server.process.poll() is not None:
-                raise _not_started(server.wait().reason) from None
-            if time.monotonic() > deadline:
-                raise _not_started(error.problem.cause) from None
+            ended = server.process.poll() is not None
+            if ended or time.monotonic() > deadline:
+                raise failed(server.wait().reason if ended else error.problem.cause) from None
         time.sleep(_POLL_SECONDS)
 
 
-def _not_started(reason: str) -> Refused:
-    return failed("The server for a scratch copy cannot be started", reason)
-
-
-def failed(what: str, reason: str) -> Refused:
-    """A failure while a scratch copy is made.
-
-    :param what: the beginning of the sentence.
-    :param reason: the rest of it, as a program or libpq said it.
-    """
-    why = mask(" ".join(reason.split()).rstrip("."))
-    return Refused("scratch_failed", f"{what}: {why}.", f"Correct that and run again, {_OTHERWISE}.")
+def failed(reason: str) -> Refused:
+    """A failure while a scratch copy is made, as a program or libpq said it."""
+    cause = f"A scratch copy of the database could not be made: {mask(' '.join(reason.split()).rstrip('.'))}."
+    return Refused("scratch_failed", cause, f"Correct that and run again, {_OTHERWISE}.")
 
 
 def impossible(cause: str, remedy: str) -> Refused:
-    """A reason why a scratch copy cannot be made.
-
-    :param remedy: the beginning of the sentence.
-    """
+    """A reason why a scratch copy cannot be made; ``remedy`` is the beginning of a sentence."""
     return Refused("scratch_impossible", cause, f"{remedy}, {_OTHERWISE}.")

@@ -2,9 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Connects PostgreSQL's own programs to the database that psycopg2 connected to, without showing a password.
 
-A program reads a service file and a password file (libpq, "The Connection Service File", "The Password
-File"). They are in memory, and only the program can open them. Its arguments and its environment name
-these files and nothing else.
+A program reads a service file and a password file (libpq, "The Connection Service File", "The Password File"), which
+are in memory, and which only it can open. Its arguments and its environment name these files and nothing else.
 """
 
 from __future__ import annotations
@@ -53,11 +52,7 @@ class Login:
 
     @classmethod
     def of(cls, connection: Any, **changed: str) -> Login:
-        """How ``connection`` (psycopg2's) was made: by its arguments, PG* variables, a service file and a password
-        file, and of several hosts the one that answered.
-
-        :param changed: parameters that are to be different, such as ``application_name``.
-        """
+        """How ``connection`` (psycopg2's) was made, to the host that answered; ``changed`` is to be different."""
         parameters = {
             name: value
             for name, value in connection.info.dsn_parameters.items()
@@ -91,14 +86,9 @@ def _unnamed(text: str) -> Iterator[int]:
         yield file.fileno()
 
 
-@contextmanager
-def connected(target: Target) -> Iterator[Any]:
-    """A psycopg2 connection in autocommit mode, closed afterwards.
-
-    :raises Refused: where the connection fails.
-    """
-    with closing(connect(target)) as connection:
-        yield connection
+def connected(target: Target) -> closing[Any]:
+    """A psycopg2 connection in autocommit mode, to be closed by ``with``; raises Refused where it fails."""
+    return closing(connect(target))
 
 
 def query(connection: Any, sql: str, parameters: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:

@@ -11,10 +11,10 @@ import re
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from typing import IO, Any, Union
+from typing import IO, Any
 
 from ..problem import Refused, mask
 from .credentials import SERVICE, Login
@@ -23,6 +23,7 @@ from .credentials import SERVICE, Login
 _PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/usr/lib/postgresql[0-9]*/bin", "/usr/local/pgsql/bin")
 # How much of a database is dumped.
 SCHEMA, FULL = "schema", "full"
+# How long pg_dump waits for a table that another session has locked.
 LOCK_WAIT_SECONDS = 60
 # The arguments by which a client program connects with a Login.
 TO_DATABASE = (f"--dbname=service={SERVICE}", "--no-password")
@@ -30,8 +31,6 @@ TO_DATABASE = (f"--dbname=service={SERVICE}", "--no-password")
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
 _PATIENCE_SECONDS = 5.0
-
-File = Union[int, IO[Any]]
 
 
 @dataclass(frozen=True)
@@ -41,30 +40,24 @@ class Program:
     path: str
     major: int
 
-    @property
-    def name(self) -> str:
-        return os.path.basename(self.path)
-
     def beside(self, name: str) -> Program:
-        """Another program of the same release.
-
-        :raises Refused: if it is not in the same directory.
-        """
+        """Another program of the same directory; raises Refused if it is not there."""
         # if this is a link, the others may be beside the program that it points to
         for origin in (self.path, os.path.realpath(self.path)):
             path = os.path.join(os.path.dirname(origin), name)
             if os.access(path, os.X_OK):
                 return Program(path, self.major)
-        directory = os.path.dirname(self.path)
-        raise _missing(f"{directory} has {self.name}, but no {name}.", f"Install {package(name, self.major)}.")
+        directory, ours = os.path.split(self.path)
+        raise _missing(f"{directory} has {ours}, but no {name}.", f"Install {package(name, self.major)}.")
 
 
 @dataclass(frozen=True)
 class Finished:
-    """How a program ended: ``ending`` is empty if it succeeded, and ``messages`` is what it wrote to stderr."""
+    """How a program ended: ``ending`` is empty if it succeeded; ``messages`` and ``output`` are what it wrote."""
 
     ending: str
     messages: str
+    output: str = ""
 
     @property
     def ok(self) -> bool:
@@ -83,14 +76,10 @@ def package(name: str, major: int) -> str:
 
 
 def find(name: str, bin_dir: str = "") -> list[Program]:
-    """The programs called ``name`` that start here, each with its version, in the order of the places.
-
-    :param bin_dir: the one directory to look in; empty: PATH, and where distributions put them.
-    """
-    directories = [bin_dir]
-    if not bin_dir:
-        places = (each for place in _PLACES for each in sorted(glob.glob(place)))
-        directories = [*filter(None, os.environ.get("PATH", os.defpath).split(os.pathsep)), *places]
+    """The programs called ``name`` that start here: in ``bin_dir`` if it is given, else in PATH and ``_PLACES``."""
+    places = [each for place in _PLACES for each in sorted(glob.glob(place))]
+    on_path = filter(None, os.environ.get("PATH", os.defpath).split(os.pathsep))
+    directories = [bin_dir] if bin_dir else [*on_path, *places]
     found: dict[str, Program] = {}
     for directory in directories:
         path = os.path.join(directory, name)
@@ -99,25 +88,17 @@ def find(name: str, bin_dir: str = "") -> list[Program]:
             continue
         if os.path.basename(real) == "pg_wrapper":
             # Debian's wrapper chooses a version itself; we look at the programs behind it.
-            directories += sorted(glob.glob(_PLACES[0]))
+            directories += places
             continue
-        try:
-            asked = subprocess.run(
-                [path, "--version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            continue
-        major = major_of(asked.stdout.decode(errors="replace"))
-        if major:
-            found[real] = Program(path, major)
+        with suppress(Refused):
+            major = major_of(run(Program(path, 0), ["--version"]).output)
+            if major:
+                found[real] = Program(path, major)
     return list(found.values())
 
 
 def major_of(line: str) -> int:
-    """The major version in a program's output of ``--version``; 0 where there is none.
-
-    ``pg_dump (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`` → 15; also ``18beta1`` and ``9.6.24`` (→ 9).
-    """
+    """The major version in what ``--version`` prints, ``pg_dump (PostgreSQL) 15.18 (Debian …)``; 0 without one."""
     match = re.match(r"\S+ \([^)]*\) (\d+)", line)
     return int(match.group(1)) if match else 0
 
@@ -126,15 +107,13 @@ def choose(name: str, server_major: int, bin_dir: str = "", *, otherwise: str = 
     """The program for a server: of its own major version, else of the next newer one.
 
     pg_dump refuses a server that is newer than itself (its manual page, "Notes"), and an older server may not
-    accept what a newer pg_dump writes.
-
-    :param otherwise: what else the user may do: the end of the remedy.
-    :raises Refused: if there is none, or none that is new enough.
+    accept what a newer pg_dump writes. Where there is none, the remedy ends with ``otherwise``.
     """
     found = find(name, bin_dir)
-    chosen = best(found, server_major)
-    if chosen is not None:
-        return chosen
+    enough = [each for each in found if each.major >= server_major]
+    if enough:
+        # the first of several alike, as PATH has it
+        return min(enough, key=lambda each: each.major)
     remedy = (
         f"Install {package(name, server_major)} (your distribution's, or the PostgreSQL project's), or name its"
         f" directory in rattail_schema_ext_postgresql_bin_dir{otherwise and ', or '}{otherwise}."
@@ -143,38 +122,32 @@ def choose(name: str, server_major: int, bin_dir: str = "", *, otherwise: str = 
         where = bin_dir or "PATH and below /usr/lib/postgresql"
         raise _missing(f"There is no {name} in {where}, and the server is PostgreSQL {server_major}.", remedy)
     versions = " and ".join(f"{each.path} ({each.major})" for each in found)
-    raise Refused(
-        "program_too_old",
-        f"The server is PostgreSQL {server_major}, which is too new for every {name} here: {versions}.",
-        remedy,
-    )
+    cause = f"The server is PostgreSQL {server_major}, which is too new for every {name} here: {versions}."
+    raise Refused("program_too_old", cause, remedy)
 
 
 def _missing(cause: str, remedy: str) -> Refused:
     return Refused("program_missing", cause, remedy)
 
 
-def best(found: Iterable[Program], server_major: int) -> Program | None:
-    """The first one of the lowest version that is not below the server's; None if there is none."""
-    return min((each for each in found if each.major >= server_major), key=lambda each: each.major, default=None)
-
-
 @dataclass(frozen=True)
 class Running:
-    """A program that was started; ``messages`` is the file that it writes stderr to."""
+    """A program that was started; ``messages`` and ``output`` are the files that it writes to."""
 
     name: str
     process: subprocess.Popen[bytes]
     messages: IO[bytes]
+    output: IO[bytes]
 
     def wait(self) -> Finished:
-        """Wait until it ends."""
         status = self.process.wait()
-        self.messages.seek(0)
-        text = self.messages.read().decode(errors="replace")
+        ending = f"{self.name} ended with exit code {status}" if status else ""
         if status < 0:
-            return Finished(f"{self.name} was killed by {signal.Signals(-status).name}", text)
-        return Finished(f"{self.name} ended with exit code {status}" if status else "", text)
+            ending = f"{self.name} was killed by {signal.Signals(-status).name}"
+        self.messages.seek(0)
+        self.output.seek(0)
+        messages, output = (file.read().decode(errors="replace") for file in (self.messages, self.output))
+        return Finished(ending, messages, output)
 
 
 @contextmanager
@@ -183,19 +156,17 @@ def running(
     arguments: Sequence[str],
     login: Login | None = None,
     *,
-    stdin: File = subprocess.DEVNULL,
-    stdout: File = subprocess.DEVNULL,
+    stdin: int = subprocess.DEVNULL,
+    stdout: int | None = None,
     inherited: Sequence[int] = (),
-    uid: int | None = None,
-    gid: int | None = None,
     at_our_death: signal.Signals = signal.SIGKILL,
+    **account: Any,
 ) -> Iterator[Running]:
     """Start a program that lives no longer than this block, and no longer than this process.
 
     :param login: how it connects to a database; this is passed in its environment, not in its arguments.
-    :param inherited: further file descriptors that it inherits.
-    :param uid: with ``gid``, the account to run it as; ours unless given.
     :param at_our_death: the signal that it gets when this process dies.
+    :param account: arguments of ``Popen`` for another account than ours.
     :raises Refused: if it cannot be started.
     """
     ourselves = os.getpid()
@@ -205,26 +176,24 @@ def running(
         if os.getppid() != ourselves:
             os._exit(1)
 
-    # It gets its parameters from the login, not from our own PG* variables; and we read its messages.
+    # It gets its parameters from the login, not from our own PG* variables; and we read its messages, in English.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     environment["LC_ALL"] = "C"
     with ExitStack() as stack:
-        messages = stack.enter_context(tempfile.TemporaryFile())
+        messages, output = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(2))
         files = stack.enter_context(login.files()) if login else {}
         environment.update((name, f"/proc/self/fd/{descriptor}") for name, descriptor in files.items())
         try:
             process = subprocess.Popen(
                 [program.path, *arguments],
                 stdin=stdin,
-                stdout=stdout,
+                stdout=output if stdout is None else stdout,
                 stderr=messages,
                 env=environment,
                 cwd="/",
                 pass_fds=[*files.values(), *inherited],
                 preexec_fn=die_with_us,
-                user=uid,
-                group=gid,
-                extra_groups=None if uid is None else [],
+                **account,
             )
         except OSError as error:
             raise Refused(
@@ -233,7 +202,7 @@ def running(
                 "Allow all users to run it, or name another directory in rattail_schema_ext_postgresql_bin_dir.",
             ) from None
         stack.callback(_end, process)
-        yield Running(program.name, process, messages)
+        yield Running(os.path.basename(program.path), process, messages, output)
 
 
 def run(program: Program, arguments: Sequence[str], login: Login | None = None, **options: Any) -> Finished:
@@ -243,39 +212,31 @@ def run(program: Program, arguments: Sequence[str], login: Login | None = None, 
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        # on SIGTERM, it cancels its query on the server
-        process.terminate()
-        try:
-            process.wait(_PATIENCE_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    # on SIGTERM, it cancels its query on the server; to one that has ended, nothing is sent
+    process.terminate()
+    try:
+        process.wait(_PATIENCE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
-def dumping(connection: Any, purpose: str, lock_wait_seconds: int) -> tuple[Login, list[str]]:
-    """How pg_dump connects to the database of ``connection``, and its arguments for an archive.
-
-    :param purpose: a word for ``application_name``, which may have 63 bytes.
-    :param lock_wait_seconds: how long it waits for a table that another session has locked.
-    """
+def dumping(connection: Any, purpose: str) -> tuple[Login, list[str]]:
+    """How pg_dump connects to the database of ``connection``, and its arguments for an archive."""
+    # application_name may have 63 bytes
     name = f"{SERVICE} {purpose} on {os.uname().nodename}"[:63]
-    wait = f"--lock-wait-timeout={lock_wait_seconds * 1000}"
+    wait = f"--lock-wait-timeout={LOCK_WAIT_SECONDS * 1000}"
     return Login.of(connection, application_name=name), ["--format=custom", wait, *TO_DATABASE]
 
 
 def errors(messages: str) -> list[tuple[str, str]]:
-    """The errors of a program: pairs of the message and of the SQL command that failed, if it is shown.
-
-    The program's own words are English, because of ``LC_ALL=C``; the server's may be in another language.
-    """
+    """The errors of a program: pairs of the message and of the SQL command that failed, if it is shown."""
     found: list[tuple[str, str]] = []
     for line in messages.splitlines():
-        match = re.match(r"\S+: (?:error|fatal): (.*)", line)
-        if match:
-            found.append((re.sub(r"^(?:could not execute query|query failed): ", "", match.group(1)), ""))
-        elif found and not found[-1][1]:
-            command = re.match(r"(?:\S+: detail: )?(?:Command|Query) was: (.*)", line)
-            if command:
-                found[-1] = (found[-1][0], command.group(1))
-    return [(re.sub(r"\s+", " ", error), command) for error, command in found]
+        error = re.match(r"\S+: (?:error|fatal): (?:could not execute query: |query failed: )?(.*)", line)
+        command = re.match(r"(?:\S+: detail: )?(?:Command|Query) was: (.*)", line)
+        if error:
+            found.append((re.sub(r"\s+", " ", error.group(1)), ""))
+        elif command and found and not found[-1][1]:
+            found[-1] = (found[-1][0], command.group(1))
+    return found

@@ -14,10 +14,10 @@ from typing import IO, Any
 
 from ..postgres.contents import VERSION_TABLE
 from ..postgres.url import Target
-from ..problem import Refused
-from . import cluster, programs
+from . import programs
+from .cluster import failed
 from .credentials import Login, connected, query
-from .programs import FULL
+from .programs import FULL, Program
 
 # Entries of an archive that are about more than the database: a copy must not subscribe to anything.
 _NEVER = r"(?:PUBLICATION|SUBSCRIPTION)\b.*"
@@ -34,31 +34,19 @@ order by 1
 """
 
 
-def fill(
-    real: Any,
-    target: Target,
-    pg_dump: programs.Program,
-    *,
-    content: str,
-    dump: str,
-    owners: bool,
-    lock_wait_seconds: int,
-) -> list[str]:
+def fill(real: Any, target: Target, pg_dump: Program, *, content: str, dump: str, owners: bool) -> list[str]:
     """Fill ``target`` from the database of the connection ``real``; returns sentences about what was not copied.
 
     :param content: ``FULL``, or ``SCHEMA``: no rows but those of the version tables.
     :param dump: the path of a full backup to use for a full copy, if any.
     :param owners: whether objects keep their owners, which takes a superuser; if not, everything belongs
         to the role of ``target``, which makes the grants that it is allowed to make.
-    :param lock_wait_seconds: how long pg_dump waits for a table that another session has locked.
     :raises Refused: if anything else fails.
     """
-    dump = dump if content == FULL else ""
     with connected(target) as connection, open(dump, "rb") if dump else tempfile.TemporaryFile() as archive:
-        transfer = _Transfer(real, connection, pg_dump, archive, owners, lock_wait_seconds)
+        transfer = _Transfer(real, connection, pg_dump, archive, owners)
         if dump:
-            transfer.restore("pre-data")
-            transfer.restore("data")
+            transfer.restore("pre-data", "data")
         else:
             # schema and rows are read one after the other, but must be of the same moment
             with _snapshot(real) as snapshot:
@@ -69,21 +57,12 @@ def fill(
                 elif query(real, "select 1 from pg_tables where tablename = %s limit 1", (VERSION_TABLE,)):
                     transfer.pipe(snapshot, "--data-only", f"--table=*.{VERSION_TABLE}")
         transfer.restore("post-data")
-        warnings: list[str] = []
-        if not owners:
-            for owner, role in query(real, _OTHER_OWNERS):
-                warnings.append(f"What belongs to {owner} in {real.info.dbname} belongs to {role} in the copy.")
-            warnings += transfer.grant()
+        warnings = [] if owners else transfer.grant()
         if content == FULL:
             # without statistics, a statement would not take as long as on the real database
             query(connection, "set statement_timeout = 0")
             query(connection, "analyze")
     return warnings
-
-
-def failed(name: str, reason: str) -> Refused:
-    """A failure to copy the database ``name``; see :func:`cluster.failed`."""
-    return cluster.failed(f"A scratch copy of {name} could not be made", reason)
 
 
 def _is(line: str, kind: str) -> bool:
@@ -107,20 +86,12 @@ def _snapshot(connection: Any) -> Iterator[str]:
 class _Transfer:
     """pg_dump of the real database, and pg_restore into the database of ``connection``, by way of ``archive``."""
 
-    def __init__(
-        self,
-        real: Any,
-        connection: Any,
-        pg_dump: programs.Program,
-        archive: IO[bytes],
-        owners: bool,
-        lock_wait_seconds: int,
-    ) -> None:
-        self._name = str(real.info.dbname)
+    def __init__(self, real: Any, connection: Any, pg_dump: Program, archive: IO[bytes], owners: bool) -> None:
+        self._real = real
         self._archive = archive
         self._owners = owners
         self._pg_dump = pg_dump
-        self._source, self._dump_arguments = programs.dumping(real, "scratch", lock_wait_seconds)
+        self._source, self._dump_arguments = programs.dumping(real, "scratch")
         self._pg_restore = pg_dump.beside("pg_restore")
         self._target = Login.of(connection)
         self._restore_arguments = [*programs.TO_DATABASE, "--no-tablespaces"]
@@ -135,7 +106,7 @@ class _Transfer:
         arguments = [*self._dump_arguments, f"--snapshot={snapshot}", *sections]
         finished = programs.run(self._pg_dump, arguments, self._source, stdout=self._archive.fileno())
         if not finished.ok:
-            raise failed(self._name, finished.reason)
+            raise failed(finished.reason)
 
     def pipe(self, snapshot: str, *chosen: str) -> None:
         """Send rows from one database to the other."""
@@ -155,34 +126,34 @@ class _Transfer:
         # The one that fails first ends the other: a pg_dump that nobody reads from has no error of its own, and
         # neither has a pg_restore that does not get the whole archive.
         if programs.errors(dumped.messages) and not re.search("Broken pipe", dumped.messages):
-            raise failed(self._name, dumped.reason)
-        self._judge(restored)
+            raise failed(dumped.reason)
+        _judge(restored)
         if not dumped.ok:
-            raise failed(self._name, dumped.reason)
+            raise failed(dumped.reason)
 
-    def restore(self, section: str) -> None:
-        """Restore a section of the archive."""
-        plain = [] if self._owners or section == "data" else ["--no-owner", "--no-privileges"]
-        self._judge(self._run([f"--section={section}", *plain], self._entries))
+    def restore(self, *sections: str) -> None:
+        """Restore sections of the archive."""
+        plain = [] if self._owners else ["--no-owner", "--no-privileges"]
+        _judge(self._run([*(f"--section={each}" for each in sections), *plain], self._entries))
 
     def grant(self) -> list[str]:
-        """Make the grants that the role may make; a sentence about each of the others."""
+        """Make the grants that the role may make; sentences about the others, and about owners."""
+        others = query(self._real, _OTHER_OWNERS)
+        name = self._real.info.dbname
+        told = [f"What belongs to {owner} in {name} belongs to {role} in the copy." for owner, role in others]
         entries = [line for line in self._entries if _is(line, _GRANTS)]
         errors = _true_errors(self._run(["--no-owner"], entries)) if entries else []
-        return [f"The copy does not have this: {command or error}" for error, command in errors]
+        return told + [f"The copy does not have this: {command or error}" for error, command in errors]
 
     @functools.cached_property
     def _entries(self) -> list[str]:
         """The lines of the archive's table of contents that are to be restored."""
         never = _NEVER if self._owners else f"(?:{_NEVER}|{_SUPERUSERS})"
-        with tempfile.TemporaryFile() as listed:
-            descriptor = self._archive.fileno()
-            path = f"/proc/self/fd/{descriptor}"
-            finished = programs.run(self._pg_restore, ["--list", path], stdout=listed.fileno(), inherited=[descriptor])
-            if not finished.ok:
-                raise failed(self._name, finished.reason)
-            listed.seek(0)
-            lines = listed.read().decode().splitlines()
+        descriptor = self._archive.fileno()
+        listed = programs.run(self._pg_restore, ["--list", f"/proc/self/fd/{descriptor}"], inherited=[descriptor])
+        if not listed.ok:
+            raise failed(listed.reason)
+        lines = listed.output.splitlines()
         return [line for line in lines if line and not line.startswith(";") and not _is(line, never)]
 
     def _run(self, options: Sequence[str], entries: Sequence[str]) -> programs.Finished:
@@ -194,15 +165,17 @@ class _Transfer:
             arguments = [*self._restore_arguments, *options, f"--use-list={use}", archive]
             return programs.run(self._pg_restore, arguments, self._target, inherited=inherited)
 
-    def _judge(self, finished: programs.Finished) -> None:
-        """Raise Refused if a restore failed."""
-        found = _true_errors(finished)
-        if found:
-            raise failed(self._name, found[0][0])
-        if not finished.ok and not programs.errors(finished.messages):
-            raise failed(self._name, finished.ending)
-
 
 def _true_errors(finished: programs.Finished) -> list[tuple[str, str]]:
     """Its errors but for settings of pg_restore's own session, which an older server may not know."""
-    return [(error, command) for error, command in programs.errors(finished.messages) if not command.startswith("SET ")]
+    errors = programs.errors(finished.messages)
+    if not finished.ok and not errors:
+        return [(finished.ending, "")]
+    return [(error, command) for error, command in errors if not command.startswith("SET ")]
+
+
+def _judge(finished: programs.Finished) -> None:
+    """Raise Refused if a restore failed."""
+    errors = _true_errors(finished)
+    if errors:
+        raise failed(errors[0][0])
