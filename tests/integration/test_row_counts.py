@@ -10,7 +10,7 @@ from typing import Any
 import psycopg2
 import pytest
 from ansible.module_utils.rattail_alembic.migration.child import Outcome, in_child
-from ansible.module_utils.rattail_alembic.migration.connect_hook import intercept, plain_cursor
+from ansible.module_utils.rattail_alembic.migration.connect_hook import intercept
 from ansible.module_utils.rattail_alembic.migration.written_rows import WrittenRows
 from ansible.module_utils.rattail_alembic.policy.prefixes import Prefixes
 from psycopg2 import sql
@@ -61,13 +61,13 @@ def in_a_block(*statements: str) -> Act:
 
     def block(connection: Any) -> None:
         rows = ROWS[-1]
-        rows.leave(connection)
+        rows.leave()
         connection.commit()
         connection.autocommit = True
         for statement in statements:
             connection.cursor().execute(statement)
         connection.autocommit = False
-        rows.begin(connection.cursor())
+        rows.begin()
 
     return block
 
@@ -102,8 +102,7 @@ def run(way: dict[str, str], acts: Acts, *, refuse: bool = False, **connecting: 
         cursor.execute("insert into b values (0)")
         connection.commit()
         cursor.execute("select 1")
-        cursor = plain_cursor(connection)
-        ROWS.append(WrittenRows(cursor, "r1", Prefixes(("own",)), report, refuse=refuse))
+        ROWS.append(WrittenRows(connection, "r1", Prefixes(("own",)), report, refuse=refuse))
         try:
             for act in acts:
                 if callable(act):
@@ -111,7 +110,7 @@ def run(way: dict[str, str], acts: Acts, *, refuse: bool = False, **connecting: 
                 else:
                     connection.cursor().execute(act)
             rows = ROWS.pop()
-            rows.end(cursor, unheard=acts[-1] is unheard)
+            rows.end(unheard=acts[-1] is unheard)
             report({"event": "refused", "refused": rows.judge(())})
         finally:
             ROWS.clear()

@@ -1,14 +1,14 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The app's own Alembic: its Config, its ScriptDirectory and its ``env.py``.
+"""The app's own Alembic: its Config, its ScriptDirectory and its ``env.py``. To be called in a child (``child``).
 
-To be called in a child (``child``), since the app's code is run. The only file that uses private names of Alembic's,
-each for want of a public way to the same, and each held by a test.
+The only file that uses private names of Alembic's, each for want of a public way to the same, and each held by a test.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 
@@ -37,31 +37,19 @@ def run_env(
     steps: Any,
     *,
     destination: str | tuple[str, ...] = "heads",
-    dont_mutate: bool = False,
     directories: Sequence[str] = (),
     **options: Any,
 ) -> None:
     """Run the app's ``env.py`` with ``steps(script, rows, context)`` as what is to be done.
 
-    :param dont_mutate: as ``alembic current`` has it: an empty database is not given a version table.
-    :param directories: version locations to take in place of the config file's.
-    :param options: more for the EnvironmentContext.
+    :param directories: see :func:`script_directory`.
+    :param options: more for the EnvironmentContext. With ``dont_mutate`` an empty database gets no version table.
     """
     from alembic.runtime.environment import EnvironmentContext
 
-    script = options.pop("script", None) or script_directory(config, directories)
-    environment = EnvironmentContext(
-        config,
-        script,
-        fn=lambda rows, context: steps(script, rows, context),
-        as_sql=False,
-        starting_rev=None,
-        destination_rev=destination,
-        tag=None,
-        dont_mutate=dont_mutate,
-        **options,
-    )
-    with environment:
+    script = script_directory(config, directories)
+    fn = partial(steps, script)
+    with EnvironmentContext(config, script, fn=fn, starting_rev=None, destination_rev=destination, **options):
         script.run_env()
 
 
@@ -82,10 +70,9 @@ def applied(script: Any, rows: Sequence[str]) -> set[str]:
     return {each.revision for each in revisions._get_ancestor_nodes(revisions.get_revisions(rows))}
 
 
-def loaded(script: Any) -> Iterable[Any]:
+def loaded(script: Any) -> list[Any]:
     """The scripts in the order in which Alembic loads them, which decides in which order independent bases run."""
-    found: Iterable[Any] = script._load_revisions()
-    return found
+    return list(script._load_revisions())
 
 
 def declared_labels(script: Any) -> list[str]:

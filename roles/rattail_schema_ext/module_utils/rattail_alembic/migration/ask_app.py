@@ -1,9 +1,6 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What only the app itself can answer: where its config leads, what its ``env.py`` sees, what its files hold.
-
-Each is asked in a child of its own.
-"""
+"""What only the app itself can answer: where its config leads, what its ``env.py`` sees, what its files hold."""
 
 from __future__ import annotations
 
@@ -19,15 +16,12 @@ from .child import Event, Outcome, Report, in_child
 
 
 def version_table(config_file: str, options: Mapping[str, str]) -> tuple[tuple[str, ...], str]:
-    """The version rows as the app's own ``env.py`` leads to them, and the name of their table, with a schema it gives.
-
-    :raises Refused: where ``env.py`` fails.
-    """
+    """The version rows as the app's own ``env.py`` leads to them, and their table's name, with a schema it gives."""
 
     def work(report: Report) -> None:
         def steps(_script: Any, rows: Any, context: Any) -> list[Any]:
             parts = (context.version_table_schema, context.version_table)
-            report({"event": "rows", "rows": list(rows), "table": ".".join(part for part in parts if part)})
+            report({"event": "rows", "rows": list(rows), "table": ".".join(filter(None, parts))})
             return []
 
         run_env(alembic_config(config_file, options), steps, dont_mutate=True)
@@ -43,8 +37,7 @@ def revisions(
 
     :param options: ``[alembic]`` options that the file is to have but may not have yet.
     :param directories: pairs of a location as written and the directory that it means now.
-    :returns: dicts with the fields of :class:`graph.Revision`, in Alembic's load order.
-    :raises Refused: where a revision file cannot be loaded.
+    :returns: dicts with the fields of :class:`graph.Revision`, in Alembic's load order; refused where a file fails.
     """
 
     def work(report: Report) -> None:
@@ -58,7 +51,6 @@ def revisions(
                 "message": each.doc,
                 "path": each.path,
             }
-            # Their order decides the order in which independent bases run.
             for each in loaded(script)
         ]
         report({"event": "revisions", "revisions": found})
@@ -66,9 +58,8 @@ def revisions(
     found: list[dict[str, Any]] = answer(in_child(work), "revisions", "A revision file", config_file)["revisions"]
     for each in found:
         path = os.path.realpath(each["path"])
-        each["location"] = next(
-            (spec for spec, directory in directories if path.startswith(os.path.realpath(directory) + os.sep)), ""
-        )
+        inside = (spec for spec, directory in directories if path.startswith(os.path.realpath(directory) + os.sep))
+        each["location"] = next(inside, "")
     return found
 
 
@@ -77,10 +68,7 @@ def _names(value: Any) -> list[str]:
 
 
 def database_url(config_file: str, core: Core) -> str:
-    """The database URL that the app's own configuration machinery comes to.
-
-    :raises Refused: where the app's configuration cannot be made, or has no database.
-    """
+    """The database URL that the app's own configuration machinery comes to; refused where it has none."""
 
     def work(report: Report) -> None:
         import importlib
@@ -91,31 +79,18 @@ def database_url(config_file: str, core: Core) -> str:
         if engine is None:
             raise LookupError("it configures no database")
         # SQLAlchemy 1.4 leaves a literal % as it is, which would be read as the beginning of an escape.
-        login = {
-            name: quote(value, safe="")
-            for name, value in (("username", engine.url.username), ("password", engine.url.password))
-            if value is not None
-        }
-        report({"event": "url", "url": engine.url.set(**login).render_as_string(hide_password=False)})
+        user, password = (value and quote(value, safe="") for value in (engine.url.username, engine.url.password))
+        url = engine.url.set(username=user, password=password)
+        report({"event": "url", "url": url.render_as_string(hide_password=False)})
 
-    url: str = answer(in_child(work), "url", "The app's configuration", config_file)["url"]
-    return url
-
-
-def _where(error: Event) -> str:
-    """The last place in code of the app's own that an error came through, in words; empty where there is none."""
-    # a SyntaxError names its place itself
-    places = re.findall(r'^  File "(/.+)", line (\d+)', "" if error["type"] == "SyntaxError" else error["trace"], re.M)
-    others = ("/site-packages/", f"{os.path.dirname(os.__file__)}/", f"{os.path.dirname(os.path.dirname(__file__))}/")
-    own = [(file, line) for file, line in places if not any(other in file for other in others)]
-    return f" (in {own[-1][0]}, line {own[-1][1]})" if own else ""
+    found: str = answer(in_child(work), "url", "The app's configuration", config_file)["url"]
+    return found
 
 
 def answer(outcome: Outcome, name: str, what: str, config_file: str) -> Event:
-    """The event ``name`` of a child that was asked for it.
+    """The event ``name`` of a child that was asked for it; refused where the child failed before it came to that.
 
     :param what: what the child ran, to begin a sentence with.
-    :raises Refused: where it failed before it came to that.
     """
     said = outcome.last(name)
     if said is not None:
@@ -127,3 +102,12 @@ def answer(outcome: Outcome, name: str, what: str, config_file: str) -> Event:
         f"{what} cannot be run: {words.rstrip('.')}.",
         f"Run bin/alembic -c {config_file} current by hand in the environment to see it whole.",
     )
+
+
+def _where(error: Event) -> str:
+    """The last place in code of the app's own that an error came through, in words; empty where there is none."""
+    # a SyntaxError names its place itself
+    places = re.findall(r'^  File "(/.+)", line (\d+)', "" if error["type"] == "SyntaxError" else error["trace"], re.M)
+    others = ("/site-packages/", f"{os.path.dirname(os.__file__)}/", f"{os.path.dirname(os.path.dirname(__file__))}/")
+    own = [(file, line) for file, line in places if not any(other in file for other in others)]
+    return f" (in {own[-1][0]}, line {own[-1][1]})" if own else ""

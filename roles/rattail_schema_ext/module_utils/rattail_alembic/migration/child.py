@@ -2,9 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """A forked child in which the app's code can do what it likes.
 
-Whatever the app does to its process (print, replace ``sys.stdout``, ``os.chdir``, ``sys.exit``,
-``os._exit``) it does to the child. What the child has to say comes over a pipe of its own as lines of
-JSON, its stdout and stderr go to a file, and it dies with its parent.
+Whatever the app does to its process (print, ``os.chdir``, ``sys.exit``, ``os._exit``) it does to the child. That speaks
+over a pipe of its own in lines of JSON, its stdout and stderr go to a file, and it dies with its parent.
 """
 
 from __future__ import annotations
@@ -42,10 +41,8 @@ _PATIENCE_SECONDS = 0.1
 class Outcome:
     """What became of a child.
 
-    ``events`` are its messages in order. ``error`` is its last word where it failed: keys ``type``,
-    ``message``, ``statement``, ``sqlstate``, ``trace``, and ``problem`` where it was refused.
-    ``ending`` says how the process ended where it ended without a last word. ``output`` is the end
-    of what the app printed.
+    ``events`` are its messages in order, and ``error`` is its last word where it failed, see :func:`_describe`.
+    ``ending`` says how the process ended where it had no last word. ``output`` is the end of what the app printed.
     """
 
     events: list[Event] = field(default_factory=list)
@@ -64,16 +61,14 @@ class Outcome:
         return turns[-1] if turns and turns[-1]["event"] == "applying" else None
 
 
-def in_child(work: Callable[[Report], None], listen: Report | None = None) -> Outcome:
+def in_child(work: Callable[[Report], None], listen: Report = lambda _event: None) -> Outcome:
     """Run ``work`` in a forked child and return what it reported.
 
-    ``work`` gets a function that sends an event (a JSON-able dict with the key ``event``). After ``PAUSE`` that
-    function returns once ``listen`` has.
+    ``work`` gets a function that sends an event, a JSON-able dict with the key ``event``.
 
-    :param listen: gets each event as it comes, and ``{"event": "quiet"}`` every tenth of a second without
-        one. What it raises ends the child, and is raised here.
+    :param listen: gets each event as it comes, and ``QUIET`` every tenth of a second without one. What it raises ends
+        the child, and is raised here.
     """
-    listen = listen or (lambda _event: None)
     reading, writing = os.pipe()
     waiting, waking = os.pipe()
     parent = os.getpid()
@@ -112,46 +107,44 @@ def in_child(work: Callable[[Report], None], listen: Report | None = None) -> Ou
         outcome.output = mask("\n".join(printed[-_OUTPUT_LINES:]))
     if outcome.error is None and outcome.last("end") is None:
         _end_orphans()
-        outcome.ending = (
-            f"was killed by {signal.Signals(os.WTERMSIG(status)).name}"
-            if os.WIFSIGNALED(status)
-            else f"left with exit code {os.WEXITSTATUS(status)}"
-        )
+        if os.WIFSIGNALED(status):
+            outcome.ending = f"was killed by {signal.Signals(os.WTERMSIG(status)).name}"
+        else:
+            outcome.ending = f"left with exit code {os.WEXITSTATUS(status)}"
     return outcome
 
 
 def _events(pipe: IO[bytes], child: int) -> Iterator[Event]:
-    """What the child says, until its last word or its end.
-
-    The pipe's own end is not waited for: a process that the app left behind may hold it open.
-    """
+    """What the child says, until its last word or its end; a process that it left behind may hold the pipe open."""
     text = b""
     while True:
-        heard = False
         # Whether the child has ended is asked before the pipe is emptied, so that nothing it said is missed.
         ended = os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-        while select.select([pipe], [], [], 0 if ended else _PATIENCE_SECONDS)[0]:
-            heard = True
-            more = pipe.read(65536)
-            if not more:
+        if not select.select([pipe], [], [], 0 if ended else _PATIENCE_SECONDS)[0]:
+            if ended:
                 return
-            *lines, text = (text + more).split(b"\n")
-            for line in lines:
-                event = json.loads(line)
-                yield event
-                if event["event"] in ("error", "end"):
-                    return
-        if ended:
-            return
-        if not heard:
             yield QUIET
+            continue
+        more = pipe.read(65536)
+        if not more:
+            return
+        *lines, text = (text + more).split(b"\n")
+        for line in lines:
+            event = json.loads(line)
+            yield event
+            if event["event"] in ("error", "end"):
+                return
 
 
 def _end_orphans() -> None:
     """End what a child left behind that had no last word: it may have forked, and migrate in the background."""
     while True:
-        processes = {int(path.split("/")[2]): _parent_of(path) for path in glob.glob("/proc/[0-9]*/stat")}
-        orphans = [process for process, parent in processes.items() if parent == os.getpid()]
+        orphans = []
+        for path in glob.glob("/proc/[0-9]*/stat"):
+            with contextlib.suppress(OSError), open(path, "rb") as file:
+                # proc(5): the parent's id comes after the name, in brackets, and the state
+                if int(file.read().rpartition(b")")[2].split()[1]) == os.getpid():
+                    orphans.append(int(path.split("/")[2]))
         if not orphans:
             return
         for orphan in orphans:
@@ -160,15 +153,6 @@ def _end_orphans() -> None:
             except PermissionError:
                 return  # it became another user
             os.waitpid(orphan, 0)
-
-
-def _parent_of(path: str) -> int:
-    """The parent's id in a ``/proc/PID/stat``, after the name in brackets and the state (proc(5)); 0 without one."""
-    try:
-        with open(path, "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[1])
-    except OSError:
-        return 0
 
 
 def _be_the_child(work: Callable[[Report], None], pipe: int, waiting: int, output: int, parent: int) -> NoReturn:
@@ -202,6 +186,7 @@ def _be_the_child(work: Callable[[Report], None], pipe: int, waiting: int, outpu
 
 
 def _describe(error: BaseException) -> Event:
+    """The last word of a child that failed; ``problem`` is there where it was refused."""
     origin = getattr(error, "orig", None) or error
     message = str(origin).strip()
     if isinstance(error, SyntaxError):
@@ -209,7 +194,7 @@ def _describe(error: BaseException) -> Event:
     return {
         "event": "error",
         "type": type(error).__name__,
-        "message": mask(message.splitlines()[0] if message else ""),
+        "message": mask(message.partition("\n")[0]),
         "statement": getattr(error, "statement", None),
         "sqlstate": getattr(origin, "pgcode", None) or getattr(origin, "sqlstate", None) or "",
         "problem": error.problem.as_dict() if isinstance(error, Refused) else None,

@@ -22,7 +22,7 @@ _TEXTS = {
     "executemany": "",
     "copy_expert": "",
     "copy_from": "copy t from stdin",
-    "callproc": "select f()",
+    "callproc": "select f()",  # which it sends
 }
 
 _ours = threading.local()
@@ -37,13 +37,12 @@ def intercept(
     """From now on, for as long as the process lives: see to each connection that is opened.
 
     :param lead: from libpq's parameters to those that are really taken.
-    :param opened: is told of each connection before anybody else has it.
-    :param used: is told of a connection each time before a cursor of it is made.
+    :param opened: is told of each connection before anybody else has it, and ``used`` before a cursor of it is made.
     :param heard: is told of a connection and each statement before a cursor of it executes that, and of the driver's
         own ``commit``. What it raises keeps the statement from being executed.
     """
-    psycopg2, extensions = driver(), _extensions()
-    original = psycopg2._connect
+    psycopg2 = driver()
+    extensions, original = psycopg2.extensions, psycopg2._connect
 
     def connect(dsn: str, connection_factory: Any = None, **more: Any) -> Any:
         if getattr(_ours, "opening", False):
@@ -72,11 +71,12 @@ def our_own() -> Iterator[None]:
 
 def plain_cursor(connection: Any) -> Any:
     """A cursor of which nobody is told, and whose rows are tuples, whatever class the app's connection has."""
-    extensions = _extensions()
+    extensions = driver().extensions
     return extensions.connection.cursor(connection, cursor_factory=extensions.cursor)
 
 
 def _telling(factory: type[Any], used: Callable[[Any], None], heard: Callable[[Any, str], None]) -> type[Any]:
+    """A class of connections whose cursors tell what they are about to execute."""
     classes: dict[type[Any], type[Any]] = {}
 
     def cursor(self: Any, name: Any = None, cursor_factory: Any = None, *arguments: Any, **named: Any) -> Any:
@@ -90,7 +90,8 @@ def _telling(factory: type[Any], used: Callable[[Any], None], heard: Callable[[A
         # Which class a connection's cursors have by default, only the connection knows. No server has heard of one yet.
         kind = type(made)
         if kind not in classes:
-            classes[kind] = _heard(kind, heard)
+            methods = {method: _telling_method(getattr(kind, method), text, heard) for method, text in _TEXTS.items()}
+            classes[kind] = type(kind.__name__, (kind,), methods)
         return factory.cursor(self, name, *arguments, **{**named, "cursor_factory": classes[kind]})
 
     def commit(self: Any) -> None:
@@ -100,29 +101,12 @@ def _telling(factory: type[Any], used: Callable[[Any], None], heard: Callable[[A
     return type(factory.__name__, (factory,), {"cursor": cursor, "commit": commit})
 
 
-def _heard(kind: type[Any], heard: Callable[[Any, str], None]) -> type[Any]:
-    """A class of cursors that tell what they are about to execute; a function that they call is a SELECT's."""
+def _telling_method(original: Any, text: str, heard: Callable[[Any, str], None]) -> Any:
+    def execute(self: Any, *arguments: Any, **named: Any) -> Any:
+        said = text or (arguments[0] if arguments else named.get("query") or named.get("sql") or "")
+        if isinstance(said, bytes):
+            said = said.decode(errors="replace")
+        heard(self.connection, said if isinstance(said, str) else str(said.as_string(self)))
+        return original(self, *arguments, **named)
 
-    def method(name: str) -> Any:
-        original = getattr(kind, name)
-
-        def execute(self: Any, *arguments: Any, **named: Any) -> Any:
-            query = arguments[0] if arguments else named.get("query") or named.get("sql") or ""
-            heard(self.connection, _TEXTS[name] or _text(query, self))
-            return original(self, *arguments, **named)
-
-        return execute
-
-    return type(kind.__name__, (kind,), {name: method(name) for name in _TEXTS})
-
-
-def _text(query: Any, cursor: Any) -> str:
-    if isinstance(query, bytes):
-        return query.decode(errors="replace")
-    return query if isinstance(query, str) else str(query.as_string(cursor))
-
-
-def _extensions() -> Any:
-    from psycopg2 import extensions
-
-    return extensions
+    return execute

@@ -12,10 +12,12 @@ from ..postgres.catalog import Catalog
 from ..postgres.limits import Limits
 from ..postgres.url import Target
 
-TRANSACTION = "transaction"
+# What an upgrade is rehearsed in.
+TRANSACTION, CLONE = "transaction", "clone"
 
-
-CLONE = "clone"
+# What to do about a violation, and about rows of others' tables.
+ENFORCE, WARN, OFF = "enforce", "warn", "off"
+REPORT, REFUSE = "report", "refuse"
 
 # read_only_sql_transaction (errcodes of PostgreSQL)
 READ_ONLY = "25006"
@@ -24,27 +26,19 @@ READ_ONLY = "25006"
 # than a rollback.
 POISONED = "nothing_of_this_is_committed"
 
-# What to do about a violation, and about rows of others' tables.
-ENFORCE, WARN, OFF = "enforce", "warn", "off"
-
-
-REPORT, REFUSE = "report", "refuse"
-
 
 @dataclass(frozen=True)
 class Job:
-    """What one child is to do. ``own`` tells which names are the app's.
+    """What one child is to do.
 
     ``target`` is where the app's own config leads, and ``redirect`` where its connections are led instead.
     ``unpooled`` says that this is the server itself, so that no connection through a pooler is taken for it.
-    ``prefixes`` tells, for each revision that is not free to do what it likes, whose a name is. ``rehearsal``
-    is empty, ``transaction`` or ``clone``. ``lock_pid`` is the server process that holds the lock, 0 where
-    none is needed. ``catalog`` is what another session saw before anything began, and ``leaving`` are the
-    revisions that leave their transaction, or may do so where they could not be read. ``only`` names what was planned:
-    nothing is done where Alembic comes to something else.
-    ``directories`` are version locations to take in place of the config file's, and ``compare`` is whether models
-    and database are held against each other in the end. ``record`` is whether the SQL of each revision is told, as it
-    always is in a rehearsal.
+    ``only`` names what was planned: nothing else is done. ``rehearsal`` is empty, ``transaction`` or ``clone``.
+    ``own`` tells which names are the app's, and ``prefixes``, for each revision that is not free to do what it likes,
+    whose a name is. ``lock_pid`` is the server process that holds the lock, 0 where none is needed. ``catalog`` is what
+    another session saw before anything began, and ``leaving`` are the revisions that (may) leave their transaction.
+    ``directories`` take the place of the config file's version locations. ``compare`` has models and database compared
+    in the end, and ``record`` the SQL of each revision told, as it always is in a rehearsal.
     """
 
     app: str

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from ..postgres import limits
 from ..postgres.connection import run
 from .connect_hook import plain_cursor
 
@@ -60,29 +59,26 @@ class Beside:
         self._opened = self._opened or self._running
 
     def begin(self, cursor: Any, *, confine: bool, everywhere: bool, watch: bool) -> None:
-        """A revision begins.
+        """A revision begins, on the connection of ``cursor``; with ``watch``, it will be asked if the others worked.
 
-        :param cursor: of the migrating connection.
-        :param confine: whether it may only read on others to the same database, and ``everywhere`` whether on those to
-            others, too.
-        :param watch: whether it will be asked if they :meth:`worked`.
+        :param confine: whether they may only read, and ``everywhere`` whether those to other databases may, too.
         """
         self._migrating, self._running, self._opened = cursor.connection, True, False
         self._which = self._connections.get(self._migrating) or run(cursor, WHICH)[0]
-        self._confined, self._everywhere = confine, everywhere
-        self._see_all()
+        self._confine(confine, everywhere)
         if watch:
             self._queries = self._last_queries(cursor)
 
     def end(self, *, free: bool) -> None:
-        """It has ended.
-
-        :param free: whether the others may write again.
-        """
+        """It has ended, and with ``free`` the others may write again."""
         self._running = False
         if free:
-            self._confined = self._everywhere = False
-            self._see_all()
+            self._confine(False, False)
+
+    def _confine(self, confine: bool, everywhere: bool) -> None:
+        self._confined, self._everywhere = confine, everywhere
+        for connection in list(self._connections):
+            self.see(connection)
 
     def see(self, connection: Any) -> None:
         """Have a connection only read, or write again, as it is now to be: before it is used."""
@@ -94,11 +90,11 @@ class Beside:
         status = connection.info.transaction_status
         if status == IDLE:
             if wanted and held != _SESSION:
-                _confine(connection)
+                _set_session(connection, read_only=True)
                 self._held[connection] = _SESSION
             elif held and not wanted:
                 if held == _SESSION:
-                    _free(connection)
+                    _set_session(connection, read_only=False)
                 del self._held[connection]
         elif status == IN_TRANSACTION and wanted and not held:
             with plain_cursor(connection) as cursor:
@@ -115,10 +111,6 @@ class Beside:
         """Whether another connection to the same database was opened or used since the revision began."""
         return self._opened or self._last_queries(cursor) != self._queries
 
-    def _see_all(self) -> None:
-        for connection in list(self._connections):
-            self.see(connection)
-
     def _last_queries(self, cursor: Any) -> set[tuple[Any, ...]]:
         """When each of them was used last."""
         pids = [
@@ -130,18 +122,9 @@ class Beside:
         return set(run(cursor, _LAST_QUERIES, (pids,)))
 
 
-def _confine(connection: Any) -> None:
-    """Have a connection only read, from its next transaction on."""
+def _set_session(connection: Any, *, read_only: bool) -> None:
+    """Have a connection only read, or write again, from its next transaction on, also in one that it begins by SQL."""
     with plain_cursor(connection) as cursor:
-        # for transactions that the driver does not begin
-        limits.put(cursor, {"default_transaction_read_only": "on"})
+        cursor.execute(f"set default_transaction_read_only to {'on' if read_only else 'default'}")
     connection.commit()
-    connection.readonly = True
-
-
-def _free(connection: Any) -> None:
-    """Undo that."""
-    connection.readonly = None
-    with plain_cursor(connection) as cursor:
-        cursor.execute("reset default_transaction_read_only")
-    connection.commit()
+    connection.readonly = True if read_only else None

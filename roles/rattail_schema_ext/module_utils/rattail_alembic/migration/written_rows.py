@@ -26,10 +26,7 @@ class Violated(Exception):
 
 
 class WritesOutside(Exception):
-    """A revision was about to write rows outside of its transaction, and the policy refuses rows of others' tables.
-
-    :ivar statement: what it was about to execute, for the failure's words.
-    """
+    """A revision was about to execute ``statement``, and the policy refuses rows of others' tables."""
 
     def __init__(self, kind: str, statement: str) -> None:
         super().__init__(f"{kind} outside of its transaction, where rows are not counted")
@@ -37,19 +34,14 @@ class WritesOutside(Exception):
 
 
 class WrittenRows:
-    """Counts for one revision, in its transaction, from the time that this is made.
+    """Counts for one revision, in its transaction on ``connection``, from the time that this is made.
 
-    Events: ``data`` (``tables``), and once ``uncounted`` (``revision``, ``kind`` of the first statement that was not).
-
-    :ivar outside: whether the revision has left its transaction.
+    ``prefixes`` tells whose a table is, and ``refuse`` whether rows of others' tables are refused, and with them what
+    cannot be counted. Events: ``data`` (``tables``), and once ``uncounted`` (``kind`` of the first such statement).
     """
 
-    def __init__(self, cursor: Any, revision: str, prefixes: Prefixes, report: Report, *, refuse: bool) -> None:
-        """Begin.
-
-        :param prefixes: whose a table is.
-        :param refuse: whether rows of others' tables are refused, and with them what cannot be counted.
-        """
+    def __init__(self, connection: Any, revision: str, prefixes: Prefixes, report: Report, *, refuse: bool) -> None:
+        self._connection = connection
         self._revision = revision
         self._prefixes = prefixes
         self._report = report
@@ -57,71 +49,64 @@ class WrittenRows:
         self._refused: WritesOutside | None = None
         self._told = False
         self._found: list[Written] = []
-        self.outside = False
-        self.begin(cursor)
+        self.begin()
 
-    def begin(self, cursor: Any) -> None:
+    def begin(self) -> None:
         """It is in a transaction, in which it has written nothing yet."""
-        # in this order, since the app's own cursor may tell of this query
-        self._base = rows_written(cursor)
-        self.outside = False
+        self._base = self._written()
+        self._outside = False
 
     def hear(self, connection: Any, text: str) -> None:
-        """It is about to execute this on its connection.
+        """This is about to be executed on a connection.
 
-        :raises Violated: see :meth:`leave`.
-        :raises WritesOutside: where that can write rows outside of its transaction, and this is refused.
+        :raises WritesOutside: where that can write rows outside of the transaction, or Violated as :meth:`leave` does.
         """
-        if not self.outside:
+        if connection is not self._connection:
+            return
+        if not self._outside:
             how = sql.ends_transaction(text)
             if connection.info.transaction_status == IDLE or how == "ROLLBACK":
-                self.outside = True
+                self._outside = True
             elif how:
-                self.leave(connection)
-        kind = sql.writes_rows(text) if self.outside else ""
+                self.leave()
+        kind = sql.writes_rows(text) if self._outside else ""
         if kind:
             self._miss(kind, text)
 
-    def leave(self, connection: Any) -> None:
-        """It is about to commit.
-
-        :raises Violated: where it has written rows that the policy refuses, which can still be rolled back.
-        """
-        with plain_cursor(connection) as cursor:
-            self._count(cursor)
-        if self._refuse and self._tell(()):
+    def leave(self) -> None:
+        """It is about to commit. Raises Violated where it has written rows that the policy refuses."""
+        self._count()
+        if self._refuse and self.judge(()):
             raise Violated(f"revision {self._revision} is against the policy")
-        self.outside = True
+        self._outside = True
 
-    def end(self, cursor: Any, *, unheard: bool) -> None:
-        """It has run.
+    def end(self, *, unheard: bool) -> None:
+        """It has run, and with ``unheard`` it committed in a way of which :meth:`hear` was not told.
 
-        :param unheard: whether it committed in a way of which :meth:`hear` was not told.
         :raises WritesOutside: also where it was raised before, and the revision went on.
         """
-        if unheard and not self.outside:
-            self.outside = True
+        if unheard and not self._outside:
+            self._outside = True
             self._miss("COMMIT", "")
         if self._refused is not None:
             raise self._refused
-        self._count(cursor)
+        self._count()
 
     def judge(self, rewritten: Iterable[Owner]) -> bool:
-        """Tell of the rows that are not the extension's own, and return whether the policy refuses them.
-
-        :param rewritten: see :func:`.rules.data_report`.
-        """
-        return self._tell(rewritten) and self._refuse
-
-    def _tell(self, rewritten: Iterable[Owner]) -> bool:
+        """Tell of the rows that are not the extension's own (``rules.data_report``); whether they are refused."""
         data = rules.data_report(self._found, rewritten, self._prefixes)
         if data:
-            self._report({"event": "data", "tables": [{"revision": self._revision, **entry} for entry in data]})
-        return bool(data)
+            tables = [{"revision": self._revision, **entry} for entry in data]
+            self._report({"event": "data", "revision": self._revision, "tables": tables})
+        return bool(data) and self._refuse
 
-    def _count(self, cursor: Any) -> None:
-        if not self.outside and cursor.connection.info.transaction_status == IN_TRANSACTION:
-            now = rows_written(cursor)
+    def _written(self) -> dict[int, Written] | None:
+        with plain_cursor(self._connection) as cursor:
+            return rows_written(cursor)
+
+    def _count(self) -> None:
+        if not self._outside and self._connection.info.transaction_status == IN_TRANSACTION:
+            now = self._written()
             if self._base is not None and now is not None:
                 self._found = written_between(self._base, now, self._found)
             self._base = now
