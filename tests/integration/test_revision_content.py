@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from support.revisions import add_model, edit, script, scripts, write
 from support.server import Server
 
@@ -348,23 +347,9 @@ def test_a_table_is_renamed_by_the_lines_that_are_told(cloning: Server) -> None:
     assert (again["failure"], again["review"]["result"]) == ("", "passed")
 
 
-@pytest.mark.parametrize("of_the_app", [False, True])
-def test_the_template_is_the_app_s_own_where_it_has_one(deployed: Server, of_the_app: bool) -> None:
-    if of_the_app:
-        (deployed.versions.parent / "script.py.mako").write_text(
-            '"""${message}"""\nimport os\nfrom alembic import op\nimport sqlalchemy as sa\n'
-            "${imports if imports else ''}\n"
-            "revision = ${repr(up_revision)}\ndown_revision = ${repr(down_revision)}\n"
-            "branch_labels = ${repr(branch_labels)}\ndepends_on = ${repr(depends_on)}\n# ours\n\n"
-            "def upgrade():\n    ${upgrades if upgrades else 'pass'}\n\n"
-            "def downgrade():\n    ${downgrades if downgrades else 'pass'}\n"
-        )
+def test_imports_of_core_s_template_that_nothing_uses_are_taken_out(deployed: Server) -> None:
     add_model(deployed, SHELF)
-    text = script(write(deployed))
-    assert ("# ours" in text) == of_the_app
-    # what the app's template imports is the app's affair
-    assert ("import os" in text) == of_the_app
-    assert ("import rattail.db.types" in text) is False
+    assert "import rattail.db.types" not in script(write(deployed))
 
 
 def test_hooks_format_the_script_where_it_belongs(deployed: Server) -> None:

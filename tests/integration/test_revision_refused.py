@@ -32,7 +32,7 @@ MESSAGES = {
     "../../etc/passwd": "has '../' in it",
     "back\\slash": "has '\\\\' in it",
     "${message}": "has '${' in it",
-    "…": "has no letter in it",
+    "…": "has no message",
     "x" * 300: "has 300 characters, more than 200",
 }
 

@@ -31,18 +31,16 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_imports(case: str) -> None:
     imports, body, wanted = CASES[case]
-    text = tidy(script(imports, body), MODULES.__contains__)
+    text = tidy(script(imports, body), MODULES)
     assert text == script(imports if wanted is None else wanted, body)
-    assert tidy(text, MODULES.__contains__) == text
+    assert tidy(text, MODULES) == text
 
 
 def test_a_template_of_the_app_s_keeps_what_it_imports() -> None:
     text = script("import os\nfrom alembic import op\n", "op.f(poser.types.X())")
-    assert tidy(text, MODULES.__contains__, trim=False) == text.replace(
-        "import op\n", "import op\nimport poser.types\n"
-    )
+    assert tidy(text, MODULES, trim=False) == text.replace("import op\n", "import op\nimport poser.types\n")
 
 
 def test_what_is_not_python_is_not_guessed_at() -> None:
     with pytest.raises(SyntaxError):
-        tidy("def (", MODULES.__contains__)
+        tidy("def (", MODULES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from ansible.module_utils.rattail_alembic.authoring import hazards
+from ansible.module_utils.rattail_alembic.observe.answer import Review
 
 FILLED = {"poser_widget", "product", "Odd Name"}
 
@@ -46,22 +47,31 @@ CASES = [
 
 @pytest.mark.parametrize(("statement", "rule", "thing"), CASES)
 def test_each_statement_has_its_hazard(statement: str, rule: str, thing: str) -> None:
-    found = hazards.find([statement], FILLED, [])
+    found = hazards.find(Review(sql=[statement]), FILLED)
     assert [(each.rule, each.object) for each in found] == ([(rule, thing)] if rule else [])
     assert all(each.message and each.safer and "{" not in each.message for each in found)
 
 
 def test_white_space_and_repetition_change_nothing() -> None:
     twice = ["ALTER TABLE\n  poser_widget\tDROP COLUMN code;"] * 2
-    assert len(hazards.find(twice, FILLED, [])) == 1
+    assert len(hazards.find(Review(sql=twice), FILLED)) == 1
 
 
 def test_rewrites_and_locks_are_found_once_on_tables_with_rows() -> None:
-    found = hazards.find([], FILLED, ["poser_widget", "poser_empty"])
-    assert [(each.rule, each.object) for each in found] == [("table-rewrite", "poser_widget")]
-    assert [each.object for each in hazards.held(["poser_widget", "product", "poser_empty"], FILLED, found)] == [
-        "product"
-    ]
+    tables = ("public.poser_widget", "product", '"Odd Name"', "poser_empty")
+    locks = ["ShareLock on poser_widget", *(f"AccessExclusiveLock on {table}" for table in tables)]
+    found = hazards.find(Review(rewrites=["poser_widget", "poser_empty"], locks=locks), FILLED)
+    assert [(each.rule, each.object) for each in found] == [
+        ("table-rewrite", "poser_widget"), ("lock", "Odd Name"), ("lock", "product"),
+    ]  # fmt: skip
+
+
+def test_a_downgrade_fails_where_it_has_no_value_for_rows() -> None:
+    statements = [statement for statement, *_ in CASES]
+    found = hazards.find(Review(down_sql=statements), FILLED)
+    assert {(each.rule, each.object) for each in found} == {
+        ("downgrade-not-null", "poser_widget.weight"), ("downgrade-not-null", "Odd Name.a b"),
+    }  # fmt: skip
 
 
 def test_names_are_read_with_and_without_quotes() -> None:

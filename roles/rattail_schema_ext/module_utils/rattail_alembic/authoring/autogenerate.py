@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 import ast
-import builtins
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
+from contextlib import suppress
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,10 @@ from ..migration.runner import lead_connections
 from ..observe.answer import Dependency, LeftOut, NewRevision
 from ..problem import Refused
 from . import enums, operations, uncompared
-from .draft import Draft, Drafted, branch, place
+from .draft import Draft, branch, place
+
+# The revision, whose path is empty where there is nothing to write; the text of its script; what it leaves to others.
+Drafted = tuple[NewRevision, str, list[LeftOut]]
 
 # What SQLAlchemy's text() takes for a parameter.
 _PARAMETER = re.compile(r"(?<![:\w\\]):(?=\w+(?!:))")
@@ -29,10 +33,11 @@ _PARAMETER = re.compile(r"(?<![:\w\\]):(?=\w+(?!:))")
 def choose(scripts: Any, context: Any, wanted: Draft) -> dict[str, Any]:
     """Make of Alembic's ``MigrationScript`` (of ``scripts`` the only one) what is to be written.
 
-    :param context: Alembic's MigrationContext.
-    :returns: ``tables``, ``depends_on``, ``hints`` and ``left_out`` as :class:`draft.Drafted` has them.
+    :returns: ``tables``, ``depends_on``, ``hints`` and ``left_out``, as results have them.
     :raises Refused: where the app's models are not among those compared, or have names that they must not have.
     """
+    from alembic.autogenerate.api import AutogenContext
+
     if not scripts:  # taken away by a hook of the app's
         return {}
     script, own, cursor = scripts[0], wanted.own, context.connection.connection.cursor()
@@ -40,19 +45,19 @@ def choose(scripts: Any, context: Any, wanted: Draft) -> dict[str, Any]:
     metadata = metadata if isinstance(metadata, (list, tuple)) else [metadata]
     tables = [table for each in metadata for table in each.tables.values()]
     _refuse_models(wanted, tables)
+    # the app's own, in the default schema, that its env.py has Alembic compare
+    included = AutogenContext(context).run_object_filters
+    theirs = [table for table in tables if not table.schema and own.owns("", table.name)]
+    theirs = [table for table in theirs if included(table, table.name, "table", False, None)]
     taken = operations.keep_own(script.upgrade_ops, own)
     operations.keep_own(script.downgrade_ops, own)
     operations.untie(script.upgrade_ops)
-    theirs = uncompared.compared(tables, context, own)
     uncompared.add_indexes(script.upgrade_ops, theirs, cursor)
-    operations.name_constraints(script.upgrade_ops)
-    operations.keep_nullable(script.upgrade_ops)
-    try:
+    # where a hook has added an operation that cannot be reversed, it has written the downgrade as well
+    with suppress(NotImplementedError):
         script.upgrade_ops.reverse_into(script.downgrade_ops)
-    except NotImplementedError:
-        # a hook has added an operation that cannot be reversed
-        operations.name_constraints(script.downgrade_ops)
-    operations.keep_names(script.downgrade_ops)
+    operations.keep_details(script.upgrade_ops)
+    operations.keep_details(script.downgrade_ops)
     # foreign keys between tables that refer to each other are dropped before the tables
     script.upgrade_ops.ops[:0] = [key.reverse() for key in operations.untie(script.downgrade_ops)]
     hints = [
@@ -62,13 +67,11 @@ def choose(scripts: Any, context: Any, wanted: Draft) -> dict[str, Any]:
     ]
     uncompared.restore_indexes(script, cursor)
     _render_as_written(context)
-    used = enums.named(script.upgrade_ops)
-    new = enums.provide(script, cursor)
-    for name in [*new, *(operations.subject(each)[1] for each in taken)]:
-        if name in used and not own.owns("", name):
+    for name, table in enums.provide(script, cursor).items():
+        if not own.owns("", name):
             raise Refused(
                 "enum_without_prefix",
-                f"The models of {wanted.ready.request.app} have the enumeration {name} (in {used[name]}), "
+                f"The models of {wanted.ready.request.app} have the enumeration {name} (in {table}), "
                 f"which is not named {own}.",
                 f"Name it: sa.Enum(…, name={f'{own.own[0]}_{name}'!r}).",
             )
@@ -96,12 +99,7 @@ def _render_as_written(context: Any) -> None:
     def as_written(expression: Any, **how: Any) -> str:
         # Alembic wraps that of an index
         clause = expression if isinstance(expression, TextClause) else getattr(expression, "text", None)
-        if isinstance(clause, TextClause):
-            text = str(clause.text)
-        else:
-            text = render(expression, **how)
-            if context.dialect.paramstyle in ("format", "pyformat"):
-                text = text.replace("%%", "%")
+        text = str(clause.text) if isinstance(clause, TextClause) else render(expression, **how).replace("%%", "%")
         # an index's is put into literal_column(), which knows no parameters
         return text.replace("\\:", ":") if how.get("is_index") else _PARAMETER.sub(r"\\:", text)
 
@@ -151,8 +149,7 @@ def _defined_tables(app: str) -> dict[str, str]:
 def draft(wanted: Draft) -> Drafted:
     """``alembic revision --autogenerate``, of which only what is the app's own is written.
 
-    :raises Refused: where the models are not the app's, have tables or enumerations without its prefix, or
-        ``env.py`` fails.
+    :raises Refused: as :func:`choose` does, and where ``env.py`` fails.
     """
 
     def work(report: Report) -> None:
@@ -161,15 +158,12 @@ def draft(wanted: Draft) -> Drafted:
         lead_connections(wanted.ready.target, wanted.ready.redirect)
         config = alembic_config(wanted.ready.request.config_file, {})
         arguments = {
-            "message": wanted.message,
+            **dict.fromkeys(("sql", "splice", "rev_id", "depends_on")),
             "autogenerate": True,
-            "sql": False,
+            "message": wanted.message,
             "head": wanted.head or "base",
-            "splice": False,
             "branch_label": wanted.label or None,
             "version_path": wanted.version_path,
-            "rev_id": None,
-            "depends_on": None,
         }
         revisions: Any = RevisionContext(config, _scripts(wanted), arguments)
         chosen: dict[str, Any] = {}
@@ -189,10 +183,7 @@ def draft(wanted: Draft) -> Drafted:
 
 
 def merge(wanted: Draft) -> Drafted:
-    """``alembic merge`` of the revisions in ``wanted.head``: a script that follows all of them and does nothing.
-
-    :raises Refused: where it cannot be written.
-    """
+    """``alembic merge`` of the revisions in ``wanted.head``: a script that follows all of them and does nothing."""
 
     def work(report: Report) -> None:
         from alembic.util import rev_id
@@ -209,13 +200,12 @@ def _scripts(wanted: Draft) -> Any:
     script = script_directory(alembic_config(wanted.ready.request.config_file, {}), wanted.directories)
     # they run once the script is in its place
     script.hooks = []
-    script.dir = wanted.template_dir or script.dir
     return script
 
 
 def _made(made: Any, wanted: Draft) -> dict[str, str]:
     """The ``revision`` and the ``text``, with its imports in order, of a script that Alembic made; and its ``file``."""
-    text = tidy(Path(made.path).read_text(encoding="utf-8"), lambda name: name in sys.modules, trim=wanted.trim)
+    text = tidy(Path(made.path).read_text(encoding="utf-8"), sys.modules, trim=wanted.trim)
     Path(made.path).write_text(text, encoding="utf-8")
     return {"revision": made.revision, "file": os.path.basename(made.path), "text": text}
 
@@ -236,13 +226,13 @@ def _drafted(work: Callable[[Report], None], what: str, wanted: Draft) -> Drafte
         tables=said.get("tables", []),
         hints=said.get("hints", []),
     )
-    return Drafted(revision, said.get("text", ""), [LeftOut(**each) for each in said.get("left_out", ())])
+    return revision, said.get("text", ""), [LeftOut(**each) for each in said.get("left_out", ())]
 
 
 def post_write_hooks(config_file: str, path: str) -> list[str]:
     """Run the hooks of ``[post_write_hooks]`` on a script, as ``alembic revision`` does; returns their names.
 
-    :raises Refused: where one cannot be run.
+    :raises Refused: where one cannot be run, or leaves what is no longer Python.
     """
 
     def work(report: Report) -> None:
@@ -252,49 +242,53 @@ def post_write_hooks(config_file: str, path: str) -> list[str]:
         report({"event": "hooks", "names": hooks.replace(",", " ").split()})
 
     names: list[str] = answer(in_child(work), "hooks", "A hook of [post_write_hooks]", config_file)["names"]
+    try:
+        compile(Path(path).read_bytes(), path, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, OSError) as error:
+        raise Refused(
+            "hook_failed",
+            f"After the hooks of [post_write_hooks] the script {path} cannot be read: {error}.",
+            "Correct the hook or remove it, then run again.",
+        ) from None
     return names
 
 
-def tidy(text: str, is_module: Callable[[str], bool], *, trim: bool = True) -> str:
+def tidy(text: str, modules: Container[str], *, trim: bool = True) -> str:
     """``text`` with the imports added that its names need, and, to ``trim`` it, without those that nothing uses.
 
-    Alembic renders a type that is not SQLAlchemy's own by its whole name (``sqlalchemy_utils.types.…``), and
-    leaves its import to the template.
-
-    :param is_module: whether a dotted name is a module; asked where all of them are loaded.
-    :raises SyntaxError: where ``text`` is not Python.
+    Alembic renders a type that is not SQLAlchemy's own by its whole name (``sqlalchemy_utils.types.…``), and leaves
+    its import to the template. ``modules`` are the names of the loaded ones, which are all that it needs.
     """
     tree = ast.parse(text)
-    used = set(_chains(tree))
-    imports = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
-    unused = [
-        node
-        for node in imports
-        if trim
-        and getattr(node, "module", "") != "__future__"
-        and not any(_begins(chain, _bound(node)) for chain in used)
-    ]
-    removed = {number for node in unused for number in range(node.lineno, (node.end_lineno or node.lineno) + 1)}
-    last = max((node.end_lineno or 0 for node in imports if node not in unused), default=0)
-    known = {*dir(builtins), *(name for node in ast.walk(tree) for name in _bound(node))}
-    missing = {_module(chain, is_module) for chain in used if "." in chain and not _begins(chain, known)}
+    # of a.b.c: a, a.b, a.b.c
+    begun = [list(accumulate(chain.split("."), "{}.{}".format)) for chain in _chains(tree)]
+    used = {name for names in begun for name in names}
+    known = {name for node in ast.walk(tree) for name in _bound(node)}
+    missing: set[str] = set()
+    for names in begun:
+        if len(names) > 1 and known.isdisjoint(names):
+            missing.update([name for name in names if name in modules][-1:])
     lines = ["", *text.splitlines(keepends=True)]
-    lines[last] += "".join(f"import {module}\n" for module in sorted(missing) if module)
-    return "".join(line for number, line in enumerate(lines) if number not in removed)
+    last = 0
+    for node in tree.body:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            end = node.end_lineno or node.lineno
+            if trim and getattr(node, "module", "") != "__future__" and used.isdisjoint(_bound(node)):
+                lines[node.lineno : end + 1] = [""] * (end + 1 - node.lineno)
+            else:
+                last = end
+    lines[last] += "".join(f"import {module}\n" for module in sorted(missing))
+    return "".join(lines)
 
 
-def _chains(tree: ast.AST) -> Iterator[str]:
+def _chains(node: ast.AST) -> Iterator[str]:
     """Dotted names that are read, each as long as it is written: ``rattail.db.types.GPCType``."""
-    for node in ast.iter_child_nodes(tree):
-        parts: list[str] = []
-        inner: ast.AST = node
-        while isinstance(inner, ast.Attribute):
-            parts.append(inner.attr)
-            inner = inner.value
-        if isinstance(inner, ast.Name):
-            yield ".".join([inner.id, *reversed(parts)])
-        else:
-            yield from _chains(inner if parts else node)
+    name = ast.unparse(node) if isinstance(node, (ast.Name, ast.Attribute)) else ""
+    if re.fullmatch(r"[\w.]+", name):
+        yield name
+    else:
+        for each in ast.iter_child_nodes(node):
+            yield from _chains(each)
 
 
 def _bound(node: ast.AST) -> list[str]:
@@ -304,14 +298,3 @@ def _bound(node: ast.AST) -> list[str]:
     if isinstance(node, ast.arg):
         return [node.arg]
     return [node.id] if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) else []
-
-
-def _begins(chain: str, names: Iterable[str]) -> bool:
-    return any(chain == name or chain.startswith(f"{name}.") for name in names)
-
-
-def _module(chain: str, is_module: Callable[[str], bool]) -> str:
-    """The longest module that a dotted name begins with; empty where there is none."""
-    while chain and not is_module(chain):
-        chain = chain.rpartition(".")[0]
-    return chain

@@ -10,19 +10,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..observe import owners
-from ..observe.answer import Dependency, LeftOut, NewRevision
+from ..observe.answer import Dependency
 from ..observe.observation import Ready
 from ..observe.report import branch_names
 from ..policy.prefixes import Prefixes
 from ..problem import Refused
 from ..revisions import plan, script
-from ..revisions.graph import Revision, RevisionFile
-from ..revisions.locations import standard
+from ..revisions.graph import Revision
+from ..revisions.locations import package_of, standard
 
 _LONGEST_MESSAGE = 200
 # What would end the docstring that the message is put into, or be taken for something else there.
 _ODD = re.compile(r"""["'`\\]|[\x00-\x1f\x7f]|\.\./|\$\{""")
-_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -31,8 +30,7 @@ class Draft:
 
     ``whose`` tells whose a name is, by version location. ``directories`` are the version locations, ``version_path``
     among them, to which the script goes. ``head`` is what it follows, none for the first one of a branch, which gets
-    ``label``. ``template_dir`` is the directory of a ``script.py.mako`` of the app's, empty for the one beside
-    ``env.py``; ``trim`` says whether imports of the template's that nothing uses are taken out.
+    ``label``. ``trim`` is whether imports that nothing uses are taken out, which come from core's template.
     """
 
     ready: Ready
@@ -42,7 +40,6 @@ class Draft:
     message: str
     head: tuple[str, ...]
     label: str
-    template_dir: str
     trim: bool
 
     @property
@@ -54,73 +51,53 @@ class Draft:
         """Whose a name is: core's label, the package of another version location, or ``others``."""
         if self.own.is_core(name):
             return self.ready.request.base.label
-        packages = {location.spec: location.package.partition(".")[0] for location in self.ready.locations}
-        theirs = (spec for spec, prefixes in self.whose.items() if prefixes != self.own and prefixes.owns(schema, name))
-        return next((packages[spec] for spec in theirs), "others")
+        return package_of(self._location(schema, name)).partition(".")[0] or "others"
+
+    def _location(self, schema: str, name: str) -> str:
+        """The version location that a name belongs to; empty where it is core's, or nobody's."""
+        return next((spec for spec, prefixes in self.whose.items() if prefixes.owns(schema, name)), "")
 
     def depends_on(self, keys: Sequence[tuple[str, str]]) -> list[Dependency]:
         """The revisions that make the tables which foreign keys (pairs: from, to) lead to.
 
-        Those that the branch follows or depends on already are left out.
+        Where none could be read that makes one, the newest of the branch that the table belongs to by its name. Those
+        that the branch follows or depends on already are left out.
         """
         graph = self.ready.graph
         makers = _makers(self.ready) if keys else {}
         behind = graph.ancestors(self.head)
         needed: dict[str, str] = {}
         for table, target in keys:
-            maker = makers.get(target) or self._newest(target)
-            how = (
-                f"which revision {maker} makes"
-                if target in makers
-                else f"and no revision could be read that makes it: {maker} is the newest of its branch"
-            )
+            maker, how = makers.get(target, ""), "which revision {} makes"
+            if not maker:
+                core = self.ready.request.base.version_location
+                maker = (graph.heads_in(self._location("", target)) or graph.heads_in(core))[0]
+                how = "and no revision could be read that makes it: {} is the newest of its branch"
             if maker not in behind:
-                needed.setdefault(maker, f"{table} has a foreign key to {target}, {how}.")
+                needed.setdefault(maker, f"{table} has a foreign key to {target}, {how.format(maker)}.")
         implied = {name for name in needed if any(name in graph.ancestors([other]) for other in needed.keys() - {name})}
         return [Dependency(name, reason) for name, reason in needed.items() if name not in implied]
-
-    def _newest(self, table: str) -> str:
-        """The newest revision of the branch that a table belongs to by its name; core's, where it is no other's."""
-        heads_in, core = self.ready.graph.heads_in, self.ready.request.base.version_location
-        owner = next((spec for spec, prefixes in self.whose.items() if prefixes.owns("", table)), core)
-        return (heads_in(owner) or heads_in(core))[0]
 
 
 def _makers(ready: Ready) -> dict[str, str]:
     """Table → the revision after which it has that name, as far as the files can be read."""
     found: dict[str, str] = {}
     for revision in ready.graph.ordered(()):
-        text = ready.texts.get(revision.path, "")
-        facts = script.inspect(RevisionFile(revision.path, revision.location, text))
+        facts = script.inspect(ready.file(revision))
         for name in (*facts.created, *facts.renamed.values()):
             found[name.rpartition(".")[2]] = revision.revision
     return found
 
 
-@dataclass(frozen=True)
-class Drafted:
-    """A script as it is to be written; its ``revision`` has no ``path`` where there is nothing to write.
-
-    ``left_out`` is what it leaves to others.
-    """
-
-    revision: NewRevision
-    text: str
-    left_out: list[LeftOut]
-
-
 def refuse_message(message: str) -> None:
     """Refuse (``message_odd``) what cannot become a docstring and the name of a file."""
-    shown = message if len(message) <= 40 else f"{message[:40]}…"
     odd = _ODD.search(message)
-    if not message.strip():
-        cause = "The revision has no message."
+    if not re.search(r"\w", message):
+        cause = "The revision has no message in words."
     elif len(message) > _LONGEST_MESSAGE:
-        cause = f"The message {shown!r} has {len(message)} characters, more than {_LONGEST_MESSAGE}."
+        cause = f"The message has {len(message)} characters, more than {_LONGEST_MESSAGE}."
     elif odd:
-        cause = f"The message {shown!r} has {odd[0]!r} in it."
-    elif not re.search(r"\w", message):
-        cause = f"The message {shown!r} has no letter in it."
+        cause = f"The message {message!r} has {odd[0]!r} in it."
     else:
         return
     remedy = "Say in a few plain words what the revision does (rattail_schema_ext_revision_message: add widget colour)."
@@ -128,10 +105,7 @@ def refuse_message(message: str) -> None:
 
 
 def refuse_unready(ready: Ready) -> None:
-    """Refuse a host on which models and database cannot be compared.
-
-    :raises Refused: ``source_needed``, ``host_unready``, ``database_behind`` or ``database_ahead``.
-    """
+    """Refuse a host on which models and database cannot be compared, or to which a script cannot be written."""
     request = ready.request
     if not request.source_enabled:
         raise Refused(
@@ -148,12 +122,10 @@ def refuse_unready(ready: Ready) -> None:
         )
     name = ready.contents.identity["name"]
     if ready.plan.pending:
-        pending = [revision.revision for revision in ready.plan.pending]
-        more = f" and {len(pending) - _SHOWN} more" if len(pending) > _SHOWN else ""
+        more = f" (and {len(ready.plan.pending) - 1} more)" if len(ready.plan.pending) > 1 else ""
         raise Refused(
             "database_behind",
-            f"The database {name!r} is behind: {', '.join(pending[:_SHOWN])}{more} "
-            f"{'are' if len(pending) > 1 else 'is'} pending.",
+            f"The database {name!r} is behind: {ready.plan.pending[0].revision} is pending{more}.",
             "Upgrade first (site.yml), then write the revision.",
         )
     if ready.plan.state != plan.CURRENT:
@@ -186,11 +158,9 @@ def draft(ready: Ready, directory: str) -> Draft:
             f"Join them first: rattail_schema_ext_revision_merge: true, or bin/alembic -c {request.config_file} "
             f"merge {' '.join(heads)}.",
         )
-    own_place = place(ready)
     places = [each.directory for each in ready.locations]
     # beside the app's, for Alembic runs independent branches in the reverse order of their locations
-    places.insert(places.index(own_place) + 1, directory)
-    own_template = os.path.exists(os.path.join(os.path.dirname(own_place), "script.py.mako"))
+    places.insert(places.index(place(ready)) + 1, directory)
     return Draft(
         ready=ready,
         whose=owners.of_locations(ready),
@@ -199,8 +169,7 @@ def draft(ready: Ready, directory: str) -> Draft:
         message=" ".join(request.revision_message.split()),
         head=heads,
         label="" if heads else branch(ready),
-        template_dir=os.path.dirname(own_place) if own_template else "",
-        trim=not own_template and ready.section.script_location == request.base.script_location,
+        trim=ready.section.script_location == request.base.script_location,
     )
 
 

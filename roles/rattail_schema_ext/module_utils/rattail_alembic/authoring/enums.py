@@ -24,25 +24,24 @@ from pg_type t join pg_namespace n on n.oid = t.typnamespace join pg_enum e on e
 _PLUGIN = "alembic_postgresql_enum"
 
 
-def provide(script: Any, cursor: Any) -> list[str]:
-    """Have a ``MigrationScript`` make and drop the enumerations that its columns use; returns the names of new ones.
+def provide(script: Any, cursor: Any) -> dict[str, str]:
+    """Have a ``MigrationScript`` make and drop the enumerations that its columns use and the database does not have.
 
-    :param cursor: a plain DBAPI cursor of psycopg2's, to see which of them are there.
+    :returns: their names, each with a table that has a column of it.
     """
-    if _PLUGIN in sys.modules:
-        return []
     from alembic.operations.ops import ExecuteSQLOp
 
     found = run(cursor, _LABELS)
     there = {(schema, name) for schema, name, *_ in found} | {("", name) for _, name, _, visible in found if visible}
     uses = list(_uses(script.upgrade_ops))
     new = {_sql_name(kind): kind for *_, kind in uses if (kind.schema or "", kind.name) not in there}
-    for _, holder, attribute, _ in [*uses, *_uses(script.downgrade_ops)]:
-        setattr(holder, attribute, _existing(getattr(holder, attribute)))
-    create = [f"CREATE TYPE {name} AS ENUM ({', '.join(map(_literal, kind.enums))})" for name, kind in new.items()]
-    script.upgrade_ops.ops[:0] = [ExecuteSQLOp(statement) for statement in create]
-    script.downgrade_ops.ops += [ExecuteSQLOp(f"DROP TYPE {name}") for name in reversed(list(new))]
-    return [str(kind.name) for kind in new.values()]
+    if _PLUGIN not in sys.modules:
+        for _, holder, attribute, _ in [*uses, *_uses(script.downgrade_ops)]:
+            setattr(holder, attribute, _existing(getattr(holder, attribute)))
+        create = [f"CREATE TYPE {name} AS ENUM ({', '.join(map(_literal, kind.enums))})" for name, kind in new.items()]
+        script.upgrade_ops.ops[:0] = [ExecuteSQLOp(statement) for statement in create]
+        script.downgrade_ops.ops += [ExecuteSQLOp(f"DROP TYPE {name}") for name in reversed(list(new))]
+    return {str(kind.name): table for table, *_, kind in uses if _sql_name(kind) in new}
 
 
 def hints(tables: Iterable[Any], cursor: Any) -> list[str]:
@@ -51,32 +50,25 @@ def hints(tables: Iterable[Any], cursor: Any) -> list[str]:
     kinds = (_enumeration(column.type) for table in tables for column in table.columns)
     found = []
     for name, kind in {str(kind.name): kind for kind in kinds if kind is not None}.items():
-        if list(kind.enums) != there.get(name, list(kind.enums)):
-            more = [label for label in kind.enums if label not in there[name]]
-            adds = " ".join(f"ALTER TYPE {_sql_name(kind)} ADD VALUE {_literal(label)};" for label in more)
+        labels = there.get(name, list(kind.enums))
+        if labels != list(kind.enums):
+            more = [_literal(label) for label in kind.enums if label not in labels]
+            adds = " ".join(f"ALTER TYPE {_sql_name(kind)} ADD VALUE {label};" for label in more)
             found.append(
-                f"The enumeration {name} has the labels {', '.join(kind.enums)} in the models and "
-                f"{', '.join(there[name])} in the database, which Alembic does not compare: write it by hand"
-                + (f" ({adds})." if adds else ".")
+                f"The enumeration {name} has the labels {', '.join(kind.enums)} in the models and {', '.join(labels)} "
+                f"in the database, which Alembic does not compare: write it by hand{adds and f' ({adds})'}."
             )
     return found
 
 
-def named(container: Any) -> dict[str, str]:
-    """Enumeration → a table with a column of it, both by name."""
-    return {str(kind.name): table for table, _, _, kind in _uses(container)}
-
-
 def _uses(container: Any) -> Iterator[tuple[str, Any, str, Any]]:
     """Where an enumeration is used: the table, what holds the type, by which attribute, and the enumeration."""
-    from sqlalchemy import Column
-
     for operation in flat(container, "CreateTableOp", "AddColumnOp", "AlterColumnOp"):
-        items = [*getattr(operation, "columns", ()), getattr(operation, "column", None)]
-        holders = [(item, "type") for item in items if isinstance(item, Column)]
-        holders += [(operation, name) for name in ("modify_type", "existing_type") if getattr(operation, name, None)]
+        columns = [*getattr(operation, "columns", ()), getattr(operation, "column", None)]
+        holders = [(column, "type") for column in columns]
+        holders += [(operation, "modify_type"), (operation, "existing_type")]
         for holder, attribute in holders:
-            kind = _enumeration(getattr(holder, attribute))
+            kind = _enumeration(getattr(holder, attribute, None))
             if kind is not None:
                 yield operation.table_name, holder, attribute, kind
 

@@ -9,21 +9,25 @@ The rules are those that Squawk and strong_migrations are known for, where Postg
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
-from ..observe.answer import Finding
+from ..observe.answer import Finding, Review
 
 FAILS, BLOCKS, LOSES, BREAKS = "fails", "blocks", "loses", "breaks"
 
 _NAME = r'(?:"(?:[^"]|"")*"|[\w$]+)'
 _TABLE = rf"(?P<table>{_NAME}(?:\.{_NAME})?)"
 _ALTER = rf"alter table (?:if exists )?(?:only )?{_TABLE}"
+_ADD_NOT_NULL = (
+    r"(?!.*\b(?:default|generated|constraint|foreign key|check)\b)"
+    rf"{_ALTER} add (?:column )?(?:if not exists )?(?P<column>{_NAME}) .*\bnot null\b"
+)
 _NEXT_RELEASE = "Have the app do without it in one release, and drop it in the next."
 
 
 class _Rule(NamedTuple):
-    """A hazard; ``pattern`` matches the beginning of the statements that have it, empty where no statement shows it."""
+    """A hazard; ``pattern`` matches the beginning of the statements that have it, where a statement shows it."""
 
     name: str
     effect: str
@@ -37,8 +41,7 @@ _RULES = (
         "index-not-concurrent",
         BLOCKS,
         "Nobody can write to {table} as long as the index is built.",
-        "Build it in a revision of its own, inside `with op.get_context().autocommit_block():`, "
-        "with postgresql_concurrently=True.",
+        "Build it in a revision of its own, in an autocommit_block(), with postgresql_concurrently=True.",
         rf"create (?:unique )?index (?!concurrently\b)(?:if not exists )?(?:{_NAME} )?on (?:only )?{_TABLE}",
     ),
     _Rule(
@@ -67,8 +70,7 @@ _RULES = (
         FAILS,
         "{table} holds rows, which have no value for {column}: the upgrade will fail there.",
         "Give it a server_default, or add it nullable, fill it, and make it NOT NULL in the next revision.",
-        r"(?!.*\b(?:default|generated|constraint|foreign key|check)\b)"
-        rf"{_ALTER} add (?:column )?(?:if not exists )?(?P<column>{_NAME}) .*\bnot null\b",
+        _ADD_NOT_NULL,
     ),
     _Rule(
         "set-not-null",
@@ -124,51 +126,45 @@ _LOCK = _Rule(
     BLOCKS,
     "Nobody can use {table} from the statement that needs it to the end of the upgrade (AccessExclusiveLock).",
     "Keep such a revision short, and separate from those that take long.",
+    rf"accessexclusivelock on {_TABLE}",
 )
 _DOWNGRADE_NOT_NULL = _Rule(
     "downgrade-not-null",
     FAILS,
     "{table} holds rows, which will have no value for {column}: the downgrade will fail there.",
     "Have downgrade() add it with a server_default, or nullable.",
+    _ADD_NOT_NULL,
 )
 
 
-def find(statements: Iterable[str], filled: Collection[str], rewritten: Iterable[str]) -> list[Finding]:
-    """The hazards of what a revision executed.
+def find(review: Review, filled: Collection[str]) -> list[Finding]:
+    """The hazards of what a revision executed, and where its downgrade will fail, which an empty copy does not show.
 
-    :param statements: in order.
+    A lock is told of where nothing else is told of the table.
+
     :param filled: the tables that hold rows in the real database, bare names.
-    :param rewritten: the tables whose rows were rewritten.
     """
-    found: dict[tuple[str, str], Finding] = {}
+    hits = [*_hits(_RULES, review.sql), *((_REWRITE, table, "") for table in review.rewrites)]
+    hits += _hits([_DOWNGRADE_NOT_NULL], review.down_sql)
+    named = {table for _, table, _ in hits}
+    hits += [hit for hit in sorted(_hits([_LOCK], review.locks)) if hit[1] not in named]
+    found = []
+    for rule, table, column in dict.fromkeys(hits):
+        if table in filled:
+            message = rule.message.format(table=table, column=column)
+            thing = f"{table}.{column}" if column else table
+            found.append(Finding(rule.name, rule.effect, thing, message, rule.safer))
+    return found
+
+
+def _hits(rules: Iterable[_Rule], statements: Iterable[str]) -> Iterator[tuple[_Rule, str, str]]:
+    """The rules that statements fall under, each with the table and the column that it is about."""
     for statement in statements:
         text = " ".join(statement.split()).rstrip("; ")
-        for rule in _RULES:
+        for rule in rules:
             match = re.match(rule.pattern, text, re.IGNORECASE)
-            if match and bare(match["table"]) in filled:
-                finding = _finding(rule, bare(match["table"]), bare(match.groupdict().get("column") or ""))
-                found.setdefault((rule.name, finding.object), finding)
-    return [*found.values(), *(_finding(_REWRITE, table) for table in rewritten if table in filled)]
-
-
-def of_downgrade(statements: Iterable[str], filled: Collection[str]) -> list[Finding]:
-    """Where the downgrade will fail, which an empty scratch database does not show. Parameters as of :func:`find`."""
-    wanted = (each for each in find(statements, filled, ()) if each.rule == "not-null-without-default")
-    return [_finding(_DOWNGRADE_NOT_NULL, *each.object.split(".", 1)) for each in wanted]
-
-
-def held(locked: Iterable[str], filled: Collection[str], known: Iterable[Finding]) -> list[Finding]:
-    """Tables that nobody can use meanwhile, and that have no other finding.
-
-    :param locked: the tables that were held with an ``AccessExclusiveLock``, bare names.
-    """
-    named = {each.object.partition(".")[0] for each in known}
-    return [_finding(_LOCK, table) for table in sorted(locked) if table in filled and table not in named]
-
-
-def _finding(rule: _Rule, table: str, column: str = "") -> Finding:
-    message = rule.message.format(table=table, column=column)
-    return Finding(rule.name, rule.effect, f"{table}.{column}" if column else table, message, rule.safer)
+            if match:
+                yield rule, bare(match["table"]), bare(match.groupdict().get("column") or "")
 
 
 def bare(name: str) -> str:

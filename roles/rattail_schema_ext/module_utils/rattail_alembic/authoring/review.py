@@ -7,24 +7,22 @@ from __future__ import annotations
 import difflib
 import re
 import tempfile
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
 from ..copies import programs, scratch
-from ..copies.credentials import Login, connected
+from ..copies.credentials import Login, connected, query
 from ..migration import runner
-from ..migration.child import Event, Outcome
+from ..migration.child import Outcome
 from ..migration.job import CLONE, Job
 from ..observe import owners
 from ..observe.answer import Answer, NewRevision, Review
 from ..observe.observation import Ready
 from ..postgres import catalog
 from ..postgres.catalog_changes import rewritten
-from ..postgres.connection import run
 from ..postgres.contents import VERSION_TABLE
 from ..postgres.limits import Limits
-from ..postgres.url import Target
 from ..problem import Refused
 from ..revisions.locations import standard
 from . import hazards
@@ -36,39 +34,60 @@ _SHOWN = 10
 _ARBITRARY = re.compile(r"^\\(?:un)?restrict |^--|^$|SET \(pg_attver=\d+\);$")
 # Statements that only read: of the guard, of SQLAlchemy's checks.
 _READING = re.compile(r"(?:select|show|set local|savepoint|release)\b", re.IGNORECASE)
-
-
-def hold(ready: Ready, revision: NewRevision, directories: tuple[str, ...], answer: Answer) -> Review:
-    """Run the revision up, down and up again on a copy of the database's schema.
-
-    :param directories: all version locations, that of the script among them.
-    :param answer: takes warnings.
-    :raises Refused: where there can be no such copy.
-    """
-    review = Review(result=PASSED)
-    bin_dir = ready.request.postgresql_bin_dir
-    [back, *_] = revision.down_revision or [f"{next(iter(revision.branch_labels), revision.branch)}@base"]
-    with scratch.database(ready.way, content=scratch.SCHEMA, bin_dir=bin_dir) as copy:
-        review.place = copy.place
-        answer.warn(*copy.warnings)
-        try:
-            _try(_job(ready, revision, directories, copy.target), back, _Schema(copy.target, bin_dir), review)
-        except _Failed as failed:
-            review.result, review.reason = FAILED, str(failed)
-    _look_for_hazards(ready, review)
-    return review
+# A table that may not be read counts as one that holds rows.
+_TABLES = """
+select relname, oid::regclass::text, has_table_privilege(oid, 'SELECT') from pg_class
+where relkind in ('r', 'p') and relname = any(%s) and pg_table_is_visible(oid)
+"""
 
 
 class _Failed(Exception):
     """Why the revision does not pass."""
 
 
-def _try(job: Job, back: str, schema: _Schema, review: Review) -> None:
+def hold(ready: Ready, revision: NewRevision, directories: tuple[str, ...], answer: Answer) -> Review:
+    """Run the revision up, down and up again on a copy of the database's schema.
+
+    :param directories: all version locations, that of the script among them.
+    :raises Refused: where there can be no such copy.
+    """
+    request, review = ready.request, Review(result=PASSED)
+    own = owners.of_locations(ready)[standard(request.app)]
+    with scratch.database(ready.way, content=scratch.SCHEMA, bin_dir=request.postgresql_bin_dir) as copy:
+        review.place = copy.place
+        answer.warn(*copy.warnings)
+        job = Job(
+            app=request.app,
+            config_file=request.config_file,
+            target=ready.target,
+            database=copy.target.dbname,
+            redirect=copy.target,
+            only=(revision.revision,),
+            limits=Limits(0, request.statement_timeout_seconds),
+            rehearsal=CLONE,
+            prefixes={revision.revision: own},
+            own=own,
+            directories=directories,
+            compare=True,
+        )
+        [back, *_] = revision.down_revision or [f"{next(iter(revision.branch_labels), revision.branch)}@base"]
+        try:
+            with connected(copy.target) as connection:
+                _try(job, back, connection, request.postgresql_bin_dir, review)
+        except _Failed as failed:
+            review.result, review.reason = FAILED, str(failed)
+    _look_for_hazards(ready, review)
+    return review
+
+
+def _try(job: Job, back: str, copy: Any, bin_dir: str, review: Review) -> None:
     """Go up, down to ``back`` (Alembic's destination without the revision), and up again.
 
+    :param copy: a connection to the scratch database.
     :raises _Failed: where one of them fails, or leaves something else than it should.
     """
-    before, found = schema.dump(), schema.catalog()
+    pg_dump = programs.choose("pg_dump", copy.info.server_version // 10000, bin_dir)
+    before, found = _dump(copy, pg_dump), catalog.snapshot(copy.cursor())
     # a role that somebody makes on the same server meanwhile is not the revision's
     up = replace(job, catalog=found)
     # the policy has nothing more to say about a downgrade
@@ -77,65 +96,44 @@ def _try(job: Job, back: str, schema: _Schema, review: Review) -> None:
 
     def up_first(outcome: Outcome) -> None:
         nonlocal upgraded
-        rehearsed = _rehearsed(outcome, "upgrade()")
-        review.sql, review.locks = _statements(rehearsed), rehearsed["locks"]
+        review.sql, review.locks = _rehearsed(outcome, "upgrade()")
         review.seconds = (outcome.last("applied") or {}).get("seconds")
-        review.rewrites = sorted({owner.name for owner in rewritten(found, schema.catalog()) if owner.kind == "table"})
+        changed = rewritten(found, catalog.snapshot(copy.cursor()))
+        review.rewrites = sorted({owner.name for owner in changed if owner.kind == "table"})
         compared = outcome.last("drift") or {"differences": [], "error": "nothing was compared"}
         if compared["error"]:
             raise _Failed(f"The models cannot be compared with the database: {compared['error']}.")
         if compared["differences"]:
             raise _Failed(f"Models and database differ after it: {' '.join(compared['differences'][:_SHOWN])}")
-        upgraded = schema.dump()
+        upgraded = _dump(copy, pg_dump)
 
     def down_again(outcome: Outcome) -> None:
-        review.down_sql = _statements(_rehearsed(outcome, "downgrade()"))
-        _same(before, schema.dump(), "After downgrade() the schema is not what it was")
+        review.down_sql, _ = _rehearsed(outcome, "downgrade()")
+        _same(before, _dump(copy, pg_dump), "After downgrade() the schema is not what it was")
 
     def up_again(outcome: Outcome) -> None:
         _rehearsed(outcome, "upgrade(), run again after downgrade(),")
-        _same(upgraded, schema.dump(), "After upgrade() run again the schema is not what it was after the first")
+        again = _dump(copy, pg_dump)
+        _same(upgraded, again, "After upgrade() run again the schema is not what it was after the first")
 
     runner.in_turn([(up, up_first), (down, down_again), (replace(up, compare=False), up_again)])
 
 
-def _job(ready: Ready, revision: NewRevision, directories: tuple[str, ...], copy: Target) -> Job:
-    request = ready.request
-    own = owners.of_locations(ready)[standard(request.app)]
-    return Job(
-        app=request.app,
-        config_file=request.config_file,
-        target=ready.target,
-        database=copy.dbname,
-        redirect=copy,
-        only=(revision.revision,),
-        limits=Limits(0, request.statement_timeout_seconds),
-        rehearsal=CLONE,
-        prefixes={revision.revision: own},
-        own=own,
-        directories=directories,
-        compare=True,
-    )
-
-
-def _rehearsed(outcome: Outcome, what: str) -> Event:
-    """The event ``rehearsed`` of the one revision that ran."""
+def _rehearsed(outcome: Outcome, what: str) -> tuple[list[str], list[str]]:
+    """The statements, without those that only read, and the locks of the one revision that ran."""
     error = outcome.error
     if error is None:
         if outcome.ending:
             raise _Failed(f"In {what} the app's process {outcome.ending}.")
-        return outcome.last("rehearsed") or {"sql": [], "locks": []}
+        said = outcome.last("rehearsed") or {"sql": [], "locks": []}
+        return [statement for statement in said["sql"] if not _READING.match(statement)], said["locks"]
     if error["type"] == "Violated":
-        found = [each for event in outcome.events if event["event"] == "violations" for each in event["violations"]]
-        why = f"{found[0]['object']}: {found[0]['rule']}" if found else error["message"]
+        found = (outcome.last("violations") or {"violations": []})["violations"]
+        why = next((f"{each['object']}: {each['rule']}" for each in found), error["message"])
         raise _Failed(f"{what} is against the policy: {why}")
     statement = " ".join((error.get("statement") or "").split())
     where = f" in the statement: {statement[:500]}" if statement else ""
     raise _Failed(f"{what} fails: {error['type']}: {error['message'].rstrip('.')}{where}.")
-
-
-def _statements(rehearsed: Event) -> list[str]:
-    return [statement for statement in rehearsed["sql"] if not _READING.match(statement)]
 
 
 def _same(wanted: str, found: str, what: str) -> None:
@@ -146,34 +144,20 @@ def _same(wanted: str, found: str, what: str) -> None:
     raise _Failed(f"{what}: {'; '.join(changed[:_SHOWN])}")
 
 
-class _Schema:
-    """The schema of the scratch database."""
-
-    def __init__(self, target: Target, bin_dir: str) -> None:
-        self._target = target
-        with connected(target) as connection:
-            self._login = Login.of(connection)
-            self._program = programs.choose("pg_dump", connection.info.server_version // 10000, bin_dir)
-
-    def dump(self) -> str:
-        """The schema as pg_dump writes it, and the version rows: of two schemas that are alike the text is equal."""
-        with tempfile.TemporaryFile() as file:
-            arguments = ["--schema-only", "--no-owner", *programs.TO_DATABASE]
-            said = programs.run(self._program, arguments, self._login, stdout=file.fileno())
-            if not said.ok:
-                raise Refused("dump_failed", f"pg_dump of the scratch database failed: {said.reason}.", "Run again.")
-            file.seek(0)
-            lines = file.read().decode().splitlines()
-        # in no order, for a column that was dropped and added again is the last one
-        text = "\n".join(sorted(_named(line for line in lines if not _ARBITRARY.search(line))))
-        with connected(self._target) as connection, connection.cursor() as cursor:
-            [(table,)] = run(cursor, "select to_regclass(%s)::text", (VERSION_TABLE,))
-            rows = run(cursor, f"select version_num from {table} order by 1") if table else []
-        return "\n".join([text, *(f"version row {row}" for (row,) in rows)])
-
-    def catalog(self) -> catalog.Catalog:
-        with connected(self._target) as connection, connection.cursor() as cursor:
-            return catalog.snapshot(cursor)
+def _dump(copy: Any, pg_dump: programs.Program) -> str:
+    """The schema as pg_dump writes it, and the version rows: of two schemas that are alike the text is equal."""
+    with tempfile.TemporaryFile() as file:
+        arguments = ["--schema-only", "--no-owner", *programs.TO_DATABASE]
+        said = programs.run(pg_dump, arguments, Login.of(copy), stdout=file.fileno())
+        if not said.ok:
+            raise Refused("dump_failed", f"pg_dump of the scratch database failed: {said.reason}.", "Run again.")
+        file.seek(0)
+        lines = file.read().decode().splitlines()
+    [(table,)] = query(copy, "select to_regclass(%s)::text", (VERSION_TABLE,))
+    rows = query(copy, f"select version_num from {table} order by 1") if table else []
+    # in no order, for a column that was dropped and added again is the last one
+    text = sorted(_named(line for line in lines if not _ARBITRARY.search(line)))
+    return "\n".join([*text, *(f"version row {row}" for (row,) in rows)])
 
 
 def _named(lines: Iterable[str]) -> Iterator[str]:
@@ -189,23 +173,11 @@ def _named(lines: Iterable[str]) -> Iterator[str]:
 
 def _look_for_hazards(ready: Ready, review: Review) -> None:
     """Compare what the revision did with the tables that hold rows in the real database."""
-    names = re.findall(r"[\w$]+", " ".join([*review.sql, *review.down_sql, *review.locks, *review.rewrites]))
-    with connected(ready.way) as connection, connection.cursor() as cursor:
-        filled = _filled(cursor, set(names))
-    exclusive = "AccessExclusiveLock on "
-    locked = {hazards.bare(lock[len(exclusive) :]) for lock in review.locks if lock.startswith(exclusive)}
-    review.findings = hazards.find(review.sql, filled, review.rewrites)
-    review.findings += hazards.of_downgrade(review.down_sql, filled)
-    review.findings += hazards.held(locked, filled, review.findings)
-
-
-def _filled(cursor: Any, names: Collection[str]) -> set[str]:
-    """Those tables among ``names`` that hold a row; one that may not be read counts as well."""
-    found = run(
-        cursor,
-        "select relname, oid::regclass::text, has_table_privilege(oid, 'SELECT') from pg_class"
-        " where relkind in ('r', 'p') and relname = any(%s) and pg_table_is_visible(oid)",
-        (list(names),),
-    )
-    holds = "select exists (select from {})"
-    return {name for name, table, readable in found if not readable or run(cursor, holds.format(table))[0][0]}
+    names = set(re.findall(r"[\w$]+", " ".join([*review.sql, *review.down_sql, *review.locks, *review.rewrites])))
+    with connected(ready.way) as connection:
+        filled = {
+            name
+            for name, table, readable in query(connection, _TABLES, (list(names),))
+            if not readable or query(connection, f"select exists (select from {table})")[0][0]
+        }
+    review.findings = hazards.find(review, filled)

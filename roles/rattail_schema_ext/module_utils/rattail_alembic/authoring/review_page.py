@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from ..observe.answer import LeftOut, NewRevision, Review
@@ -17,10 +18,7 @@ _HEADINGS = {
 
 
 def lines(revision: NewRevision, review: Review | None, left_out: Sequence[LeftOut]) -> list[str]:
-    """What the play shows.
-
-    :param review: None where there is nothing to write: ``revision`` has only hints then.
-    """
+    """What the play shows; without a ``review`` there is nothing to write, and ``revision`` has only hints."""
     notes = [f"  left out: {_left(each)}" for each in left_out]
     notes += [f"  to decide: {hint}" for hint in revision.hints]
     if review is None:
@@ -44,20 +42,21 @@ def _left(entry: LeftOut) -> str:
     return f"{entry.operations} {differences} on {entry.tables} {tables} of {entry.owner}{words}"
 
 
-def page(
-    revision: NewRevision, review: Review, left_out: Sequence[LeftOut], *, script: str, database: str, when: str
-) -> str:
-    """The review as a page in Markdown.
-
-    :param script: the text of the script.
-    :param database: the name of the database that it was compared with.
-    :param when: the time, ISO 8601.
-    """
+def page(revision: NewRevision, review: Review, left_out: Sequence[LeftOut], script: str, database: str) -> str:
+    """The review as a page in Markdown: of the text ``script``, after a comparison with ``database``."""
+    verdict = f"**{review.result.capitalize()}**: {review.reason}\n"
+    if review.result == "passed":
+        verdict = (
+            f"**Passed**: upgrade, downgrade and upgrade again on {review.place}; models and schema are equal "
+            "afterwards, and nothing but the app's own was changed. "
+            f"The upgrade took {review.seconds or 0:g} s there, without rows.\n"
+        )
+    when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     parts = [
         f"# {revision.message}\n",
         f"Revision `{revision.revision}` of {revision.branch}, `{revision.path}`.\n"
         f"Compared with the database {database} on {when}.\n",
-        _verdict(review),
+        verdict,
     ]
     needs = [f"`{each.revision}` in depends_on: {each.reason}" for each in revision.depends_on]
     parts += _listed("To decide, to know", [*revision.hints, *needs])
@@ -71,16 +70,6 @@ def page(
     parts += _block("SQL of the downgrade", "sql", review.down_sql)
     parts += _block("The script", "python", [script.rstrip("\n")])
     return "\n".join(parts)
-
-
-def _verdict(review: Review) -> str:
-    if review.result == "passed":
-        seconds = "" if review.seconds is None else f" The upgrade took {review.seconds:g} s there, without rows."
-        return (
-            f"**Passed**: upgrade, downgrade and upgrade again on {review.place}; models and schema are "
-            f"equal afterwards, and nothing but the app's own was changed.{seconds}\n"
-        )
-    return f"**{review.result.capitalize()}**: {review.reason}\n"
 
 
 def _listed(heading: str, items: Sequence[str]) -> list[str]:

@@ -6,10 +6,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-import time
 from pathlib import Path
 
-from ..copies import scratch
 from ..observe import report
 from ..observe.answer import Answer, Dependency, Diff, NewRevision, Review
 from ..observe.look import look
@@ -20,14 +18,9 @@ from ..revisions.graph import Revision
 from . import autogenerate, draft, review_page
 from . import review as reviews
 
-ALWAYS, NEVER = "true", "false"
-
 
 def run(request: Request, *, check_mode: bool = False) -> Answer:
-    """Look, and write the revision where models and database differ, once it has passed its review.
-
-    :returns: its ``msg`` says why it was not written; no file of the app's was changed then.
-    """
+    """Look, and write the revision where models and database differ; where ``msg`` says why not, no file is changed."""
     seen = look(request)
     answer = report.answer(seen)
     answer.check_mode = check_mode
@@ -40,10 +33,6 @@ def run(request: Request, *, check_mode: bool = False) -> Answer:
 
 
 def _write(ready: Ready, answer: Answer) -> None:
-    """Write the revision and bring ``answer`` up to date.
-
-    :raises Refused: where it cannot be written, or does not pass its review.
-    """
     draft.refuse_message(ready.request.revision_message)
     existing = draft.written(ready)
     if existing is not None:
@@ -52,31 +41,31 @@ def _write(ready: Ready, answer: Answer) -> None:
     draft.refuse_unready(ready)
     with tempfile.TemporaryDirectory(prefix="rattail_schema_ext_") as directory:
         wanted = draft.draft(ready, directory)
-        drafted = autogenerate.merge(wanted) if len(wanted.head) > 1 else autogenerate.draft(wanted)
-        revision, path = drafted.revision, drafted.revision.path
-        answer.left_out = drafted.left_out
+        write = autogenerate.merge if len(wanted.head) > 1 else autogenerate.draft
+        revision, text, answer.left_out = write(wanted)
+        path = revision.path
         answer.warn(*revision.hints)
         answer.summary = review_page.lines(revision, None, answer.left_out)
         if not path:
             return
         answer.revision = revision
-        answer.diff = Diff(before_header=path, after_header=path, after=drafted.text)
-        review = _reviewed(ready, revision, wanted.directories, drafted.text, answer)
-        if review.result == reviews.FAILED:
-            kept = _kept(ready.request, path, drafted.text)
-            raise _review_failed(
-                f"The drafted script did not pass its review and was not written ({kept})",
-                review,
-                'Correct the models, or have it written all the same (rattail_schema_ext_revision_review: "false"), '
-                "correct it, and run again with the same message to have it reviewed.",
-            )
-        answer.changed = True
-        if answer.check_mode:
-            return
-        _put(path, drafted.text)
+        answer.diff = Diff(before_header=path, after_header=path, after=text)
+        review = _reviewed(ready, revision, wanted.directories, text, answer)
+    if review.result == reviews.FAILED:
+        directory = ready.request.revision_review_dir
+        kept = f"it is kept, with its review, in {directory}" if review.file else "it could not be kept"
+        raise _review_failed(
+            f"The drafted script did not pass its review and was not written ({kept})",
+            review,
+            'Correct the models, or have it written all the same (rattail_schema_ext_revision_review: "false"), '
+            "correct it, and run again with the same message to have it reviewed.",
+        )
+    answer.changed = True
+    if answer.check_mode:
+        return
+    _put(path, text)
     try:
         revision.hooks = autogenerate.post_write_hooks(ready.request.config_file, path)
-        _refuse_spoilt(path)
     except Refused:
         os.unlink(path)
         raise
@@ -108,47 +97,38 @@ def _review_again(ready: Ready, existing: Revision, answer: Answer) -> None:
 
 
 def _reviewed(ready: Ready, revision: NewRevision, directories: tuple[str, ...], script: str, answer: Answer) -> Review:
-    """The review of a script, in ``answer`` and, unless in check mode, as a page.
-
-    :param directories: all version locations, that of the script among them.
-    """
+    """The review of a script, in ``answer`` and, unless in check mode, as a page; it keeps a draft that fails."""
     review = answer.review = _held(ready, revision, directories, answer)
     answer.summary = review_page.lines(revision, review, answer.left_out)
     if answer.check_mode:
         return review
-    path = os.path.join(ready.request.revision_review_dir, f"{revision.revision}.md")
-    page = review_page.page(
-        revision,
-        review,
-        answer.left_out,
-        script=script,
-        database=ready.contents.identity["name"],
-        when=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    )
+    directory = Path(ready.request.revision_review_dir)
+    path = directory / f"{revision.revision}.md"
+    page = review_page.page(revision, review, answer.left_out, script, ready.contents.identity["name"])
     try:
-        os.makedirs(os.path.dirname(path), mode=0o750, exist_ok=True)
-        Path(path).write_text(page, encoding="utf-8")
-        review.file = path
+        directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+        path.write_text(page, encoding="utf-8")
+        if review.result == reviews.FAILED and not os.path.exists(revision.path):
+            (directory / os.path.basename(revision.path)).write_text(script, encoding="utf-8")
+        review.file = str(path)
     except OSError as error:
         answer.warn(f"The review cannot be written to {path}: {error.strerror}.")
     return review
 
 
 def _held(ready: Ready, revision: NewRevision, directories: tuple[str, ...], answer: Answer) -> Review:
-    request = ready.request
-    reason = ""
+    wish = ready.request.revision_review
     if answer.check_mode:
         reason = "check mode makes no copy to try it on"
     elif len(revision.down_revision) > 1:
         reason = "a merge changes nothing"
-    elif request.revision_review == NEVER:
+    elif wish == "false":
         reason = "rattail_schema_ext_revision_review is false"
     else:
         try:
-            scratch.refuse_impossible(ready.way, content=scratch.SCHEMA, bin_dir=request.postgresql_bin_dir)
             return reviews.hold(ready, revision, directories, answer)
         except Refused as refused:
-            if request.revision_review == ALWAYS:
+            if wish == "true":
                 raise
             reason = refused.problem.cause
     return Review(result=reviews.SKIPPED, reason=reason)
@@ -156,15 +136,6 @@ def _held(ready: Ready, revision: NewRevision, directories: tuple[str, ...], ans
 
 def _review_failed(cause: str, review: Review, remedy: str) -> Refused:
     return Refused("review_failed", f"{cause}: {review.reason.rstrip('.')}.", remedy)
-
-
-def _kept(request: Request, path: str, text: str) -> str:
-    """Keep a script that did not pass beside its review; returns where it is, in words."""
-    try:
-        Path(request.revision_review_dir, os.path.basename(path)).write_text(text, encoding="utf-8")
-        return f"it is kept, with its review, in {request.revision_review_dir}"
-    except OSError as error:
-        return f"it cannot be kept in {request.revision_review_dir}: {error.strerror}"
 
 
 def _put(path: str, text: str) -> None:
@@ -180,16 +151,4 @@ def _put(path: str, text: str) -> None:
             "revision_unwritable",
             f"The script cannot be written to {path}: {error.strerror}.",
             "Give its directory to the user who owns the environment.",
-        ) from None
-
-
-def _refuse_spoilt(path: str) -> None:
-    """Refuse (``hook_failed``) what is no longer Python after the hooks."""
-    try:
-        compile(Path(path).read_bytes(), path, "exec", dont_inherit=True)
-    except (SyntaxError, ValueError, OSError) as error:
-        raise Refused(
-            "hook_failed",
-            f"After the hooks of [post_write_hooks] the script {path} cannot be read: {error}.",
-            "Correct the hook or remove it, then run again.",
         ) from None
