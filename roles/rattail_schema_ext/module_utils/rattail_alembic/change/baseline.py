@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +23,6 @@ from ..postgres.contents import VERSION_RIGHTS
 from ..postgres.lock import Lock
 from ..problem import Refused
 from ..revisions import script
-from ..revisions.graph import Revision
 from . import history
 from .under_lock import Log, locked, look_afterwards, refusals
 
@@ -38,7 +38,6 @@ where c.relkind in ('r', 'p') and n.nspname !~ '^pg_' and n.nspname <> 'informat
 def run(request: Request, *, log: Log, check_mode: bool = False) -> Answer:
     """Look, compare the tables with the revisions, win the lock, write the rows, and look again.
 
-    :param log: takes sentences for a person who waits.
     :returns: its ``msg`` says why it failed, and is empty where it did not.
     """
     # A baseline makes no backup, and rehearses nothing.
@@ -51,7 +50,14 @@ def run(request: Request, *, log: Log, check_mode: bool = False) -> Answer:
         ready = before.ready()
         rows = _plan(ready)
         if rows:
-            ready = _look_at_stamped(ready, rows, answer)
+            ready = to_write(ready)
+            # Alembic changes or drops a row that a new one implies.
+            implied = ready.graph.ancestors(rows) & set(ready.plan.rows)
+            rights = VERSION_RIGHTS if implied else ("SELECT", "INSERT")
+            answer.warn(*judge_writable(ready.contents, option=request.database_option, creates=False, rights=rights))
+            refuse_without_history(request.history_dir)
+            with closing(connect(ready.way)) as connection:
+                answer.warn(*_judge_tables(ready, rows, connection))
         answer.diff = _as_diff(ready, rows)
         if check_mode:
             answer.changed, answer.stamped = bool(rows), sorted(rows)
@@ -63,8 +69,7 @@ def run(request: Request, *, log: Log, check_mode: bool = False) -> Answer:
 def _plan(ready: Ready) -> tuple[str, ...]:
     """The version rows to write; none, where ``heads`` are wanted and all have theirs.
 
-    :raises Refused: where one of them is not known, or was applied already, or the rows say that a branch is not at its
-        head.
+    :raises Refused: where one is not known, or was applied already, or belongs to a branch whose row is behind.
     """
     graph, wanted = ready.graph, ready.request.baseline_revision
     if not wanted:
@@ -93,92 +98,57 @@ def _plan(ready: Ready) -> tuple[str, ...]:
             cause = f"The version table says that the revisions of {location} are not all applied: {head} is pending."
             raise Refused("baseline_behind", cause, _ONLY_UNKNOWN)
     # A row that another one implies is not written.
-    return tuple(name for name in dict.fromkeys(names) if not any(name in graph.ancestors([o]) - {o} for o in names))
+    implied = graph.overlapping(names)
+    return tuple(name for name in dict.fromkeys(names) if name not in implied)
 
 
-def _look_at_stamped(ready: Ready, rows: Sequence[str], answer: Answer) -> Ready:
-    """See whether the rows can be written, and whether the tables are there that they stand for.
-
-    :raises Refused: where database, history or the tables stand in the way.
-    """
-    ready = to_write(ready)
-    # Alembic changes or drops a row that a new one implies.
-    implied = ready.graph.ancestors(rows) & set(ready.plan.rows)
-    rights = VERSION_RIGHTS if implied else ("SELECT", "INSERT")
-    option = ready.request.database_option
-    answer.warn(*judge_writable(ready.contents, option=option, creates=False, rights=rights))
-    core, facts = ready.request.base.version_location, _facts(ready)
-    unseen = [
-        each.revision
-        for each in _stamped(ready, rows)
-        if each.location != core and (facts[each.revision].unread or not facts[each.revision].created)
-    ]
-    if unseen:
-        answer.warn(
-            f"The tables alone do not show that all of {listed(unseen)} was applied: "
-            "look for yourself what they change."
-        )
-    refuse_without_history(ready.request.history_dir)
-    connection = connect(ready.way)
-    try:
-        _refuse_without_evidence(ready, rows, connection)
-    finally:
-        connection.close()
-    return ready
-
-
-def _refuse_without_evidence(ready: Ready, rows: Sequence[str], connection: Any) -> None:
+def _judge_tables(ready: Ready, rows: Sequence[str], connection: Any) -> list[str]:
     """Compare the tables that the stamped revisions make with those that are there.
 
-    :raises Refused: where one is missing, none is known of one of the version locations, or one of a later revision
-        is there.
+    :returns: a warning that names those of which no table tells, where there are any.
+    :raises Refused: where one is missing, none is known of a version location, or one of a later revision is there.
     """
     with connection.cursor() as cursor:
         found = ask(cursor, _TABLES)
     # As revisions name them: with a schema, and without one where that finds them.
     tables = {f"{schema}.{name}" for schema, name, _ in found} | {name for _, name, visible in found if visible}
-    stamped, facts = _stamped(ready, rows), _facts(ready)
-    expected = script.tables_created(facts[revision.revision] for revision in stamped)
-    for location in dict.fromkeys(revision.location for revision in stamped):
-        of_it = [revision.revision for revision in stamped if revision.location == location]
+    graph, core = ready.graph, ready.request.base.version_location
+    facts = {name: script.inspect(ready.file(each)) for name, each in graph.revisions.items()}
+    before, after = graph.applied(ready.plan.rows), graph.applied([*ready.plan.rows, *rows])
+    ordered = graph.ordered(())
+    stamped = [each for each in ordered if each.revision in after - before]
+    expected = script.tables_created(facts[each.revision] for each in stamped)
+    for location in dict.fromkeys(each.location for each in stamped):
+        of_it = [each.revision for each in stamped if each.location == location]
         if not expected & script.tables_created(facts[name] for name in of_it):
             raise Refused(
                 "baseline_no_evidence",
                 f"No table is known that {listed(of_it)} of {location} made, so nothing shows that they were applied.",
-                f"Look for yourself, and use alembic stamp for {'them' if len(of_it) > 1 else 'it'}.",
+                "Look for yourself, and use alembic stamp for them.",
             )
+    # Core's drop no table in what is not read of them.
+    theirs = [each.revision for each in stamped if each.location != core]
+    unread = [name for name in theirs if facts[name].unread]
     missing = sorted(expected - tables)
     if missing:
-        core = ready.request.base.version_location
-        # Core's drop no table in what is not read of them.
-        unread = [each.revision for each in stamped if each.location != core and facts[each.revision].unread]
-        more = (
-            f" Where {listed(unread)} drops them in lines that could not be read, use alembic stamp." if unread else ""
-        )
+        more = f" Where {listed(unread)} drops them in lines that could not be read, use alembic stamp."
         raise Refused(
             "baseline_table_missing",
             f"The database lacks tables that are there after {', '.join(rows)}: {listed(missing)}.",
-            f"Name earlier revisions, those that were really applied.{more}",
+            f"Name earlier revisions, those that were really applied.{more if unread else ''}",
         )
-    for revision in ready.graph.ordered(()):
-        later = sorted((facts[revision.revision].created - expected) & tables)
-        if later and revision not in stamped and revision.revision in ready.graph.pending(ready.plan.rows):
+    for each in ordered:
+        later = sorted((facts[each.revision].created - expected) & tables)
+        if later and each.revision not in after:
             raise Refused(
                 "baseline_table_of_later",
-                f"The database has {listed(later)}, which revision {revision.revision} ({revision.path}) makes, "
+                f"The database has {listed(later)}, which revision {each.revision} ({each.path}) makes, "
                 "but that revision is not named.",
                 "Name that revision, if it was applied; else drop or rename what is in its way.",
             )
-
-
-def _stamped(ready: Ready, rows: Sequence[str]) -> list[Revision]:
-    """The revisions that the rows stand for and that were not applied before, in order."""
-    names = ready.graph.ancestors(rows) - ready.graph.applied(ready.plan.rows)
-    return [revision for revision in ready.graph.ordered(()) if revision.revision in names]
-
-
-def _facts(ready: Ready) -> dict[str, script.Facts]:
-    return {name: script.inspect(ready.file(each)) for name, each in ready.graph.revisions.items()}
+    unseen = listed(name for name in theirs if facts[name].unread or not facts[name].created)
+    what = "look for yourself what they change."
+    return [f"The tables alone do not show that all of {unseen} was applied: {what}"] if unseen else []
 
 
 def _as_diff(ready: Ready, rows: Sequence[str]) -> Diff:
@@ -191,9 +161,8 @@ def _as_diff(ready: Ready, rows: Sequence[str]) -> Diff:
 
 def _alone(ready: Ready, rows: Sequence[str], answer: Answer, lock: Lock) -> None:
     """The evidence once more, and the rows, once the lock is won."""
-    _refuse_without_evidence(ready, rows, lock.connection)
+    _judge_tables(ready, rows, lock.connection)
     runner.stamp(ready.request.config_file, rows, ready.target, ready.redirect)
-    after = look_afterwards(ready, answer, "The rows were written")
-    if after is not None:
-        answer.stamped = sorted(set(after.plan.rows) - set(ready.plan.rows))
-        history.keep(after, answer)
+    after = look_afterwards(ready, answer)
+    answer.stamped = sorted(set(after.plan.rows) - set(ready.plan.rows))
+    history.keep(after, answer)

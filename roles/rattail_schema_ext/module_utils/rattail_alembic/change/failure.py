@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from ..migration.child import Event
 from ..migration.job import READ_ONLY
 from ..observe.answer import Answer, Blocker, FailedRevision, Rows
 from ..observe.request import Request
@@ -14,23 +13,15 @@ from .retry import Attempts
 
 _STATEMENT_CHARACTERS = 500
 _VIOLATIONS = 3
+_MEND = "Mend the revision and run again."
 _WRITE_INSIDE = (
     "Have it write rows in its transaction (before it leaves it, or after an autocommit_block), "
     "or set rattail_schema_ext_policy_data: report, then run again."
 )
 
 
-def explain(request: Request, answer: Answer, tried: Attempts, *, reverting: bool = False) -> str:
-    """The sentences: cause, where the database is, remedy.
-
-    ``answer`` gets what programs may want to know of it.
-    """
-    cause, remedy = cause_and_remedy(request, answer, tried, reverting=reverting)
-    return f"{cause} {_standing(answer, reverting=reverting)} {remedy}"
-
-
 def cause_and_remedy(request: Request, answer: Answer, tried: Attempts, *, reverting: bool = False) -> tuple[str, str]:
-    """What went wrong, and what to do about it."""
+    """What went wrong, and what to do about it; ``answer`` gets what programs may want to know of it."""
     error, begun = tried.outcome.error, tried.outcome.unfinished
     if error:
         answer.exception = error["trace"]
@@ -52,11 +43,15 @@ def cause_and_remedy(request: Request, answer: Answer, tried: Attempts, *, rever
 
 def report_events(answer: Answer, tried: Attempts) -> None:
     """Put what was reported while the revisions ran into ``answer``."""
-    answer.retries = tried.retries
-    answer.blockers = tried.blockers
-    answer.violations = tried.violations
-    answer.data = tried.data
-    answer.warn(*map(_others, tried.every("others")), *map(_uncounted, tried.every("uncounted")))
+    answer.retries, answer.blockers = tried.retries, tried.blockers
+    answer.violations, answer.data = tried.violations, tried.data
+    for event in tried.every("others"):
+        seen = f"While revision {event['revision']} ran, another session committed {', '.join(event['objects'])}"
+        beside = ": it counts as the revision's, which used a second connection" if event["beside"] else ""
+        answer.warn(f"{seen}{beside}.")
+    for event in tried.every("uncounted"):
+        ran = f"Revision {event['revision']} ran {event['kind']} outside of its transaction"
+        answer.warn(f"{ran}: rows that it wrote there were not counted.")
     if tried.outcome.error is None or tried.outcome.error["type"] != "Violated":
         answer.warn(*(f"Revision {each}" for each in allowed(tried)))
 
@@ -65,16 +60,6 @@ def allowed(tried: Attempts) -> list[str]:
     """What the policy only warns about; each begins with the revision."""
     found = [f"{each.revision} {each.action} {each.object}. {each.rule}" for each in tried.violations]
     return found + [f"{each.revision} {_wrote(each)}." for each in tried.data]
-
-
-def _others(event: Event) -> str:
-    seen = f"While revision {event['revision']} ran, another session committed {', '.join(event['objects'])}"
-    return f"{seen}: it counts as the revision's, which used a second connection." if event["beside"] else f"{seen}."
-
-
-def _uncounted(event: Event) -> str:
-    ran = f"Revision {event['revision']} ran {event['kind']} outside of its transaction"
-    return f"{ran}: rows that it wrote there were not counted."
 
 
 def _wrote(entry: Rows) -> str:
@@ -87,11 +72,13 @@ def _wrote(entry: Rows) -> str:
 def _reason(answer: Answer, tried: Attempts) -> tuple[str, str]:
     """What went wrong, and what to do about it."""
     outcome, error = tried.outcome, tried.outcome.error
-    mend = "Mend the revision and run again."
     if error is None:
-        return f"the app's process {outcome.ending}" if outcome.ending else "revisions are still pending", mend
+        return f"the app's process {outcome.ending}" if outcome.ending else "revisions are still pending", _MEND
     if error["type"] == "Violated":
-        return _against_the_policy(answer), mend
+        found = [f"{each.object}: {each.rule.rstrip('.')}" for each in answer.violations]
+        found = found or [f"it {_wrote(each)}" for each in answer.data]
+        more = f"; and {len(found) - _VIOLATIONS} more" if len(found) > _VIOLATIONS else ""
+        return f"it is against the policy ({'; '.join(found[:_VIOLATIONS])}{more})", _MEND
     if error["type"] == "WritesOutside":
         return f"it is against the policy ({error['message']})", _WRITE_INSIDE
     reason = f"{error['type']}: {error['message']}"
@@ -100,22 +87,15 @@ def _reason(answer: Answer, tried: Attempts) -> tuple[str, str]:
         own = "it opened a connection of its own, on which it may only read, since what it commits there is not undone"
         return f"{reason} ({own})", "Have the revision write by op.execute() or op.get_bind(), and run again."
     if error["sqlstate"] not in RETRYABLE:
-        return reason, mend
+        return reason, _MEND
     if tried.every("left"):
-        return f"{reason} (not tried again, because something had been committed)", mend
+        return f"{reason} (not tried again, because something had been committed)", _MEND
     reason += f", tried {tried.retries + 1} times" if tried.retries else ""
     reason += f"; in the way: {'; '.join(map(_blocker, tried.blockers))}" if tried.blockers else ""
     return reason, "Have those sessions end, or give it more time (rattail_schema_ext_lock_retries), then run again."
 
 
-def _against_the_policy(answer: Answer) -> str:
-    found = [f"{each.object}: {each.rule.rstrip('.')}" for each in answer.violations]
-    found = found or [f"it {_wrote(each)}" for each in answer.data]
-    more = f"; and {len(found) - _VIOLATIONS} more" if len(found) > _VIOLATIONS else ""
-    return f"it is against the policy ({'; '.join(found[:_VIOLATIONS])}{more})"
-
-
-def _standing(answer: Answer, *, reverting: bool) -> str:
+def standing(answer: Answer, *, reverting: bool) -> str:
     """Where the database is: what was committed and what was not, and how to undo the part of a revision."""
     done, verb = (answer.reverted, "undone") if reverting else (answer.applied, "applied")
     count, partial = len(done), answer.partial
@@ -133,13 +113,8 @@ def _standing(answer: Answer, *, reverting: bool) -> str:
 
 
 def _blocker(session: Blocker) -> str:
+    where = f"from {session.address}" if session.address else ""
     seconds = session.transaction_seconds
-    parts = (
-        f"pid {session.pid}",
-        f"user {session.user or 'unknown'}",
-        session.application or "no application name",
-        f"from {session.address}" if session.address else "",
-        session.state,
-        "" if seconds is None else f"in a transaction for {seconds} s",
-    )
-    return ", ".join(part for part in parts if part)
+    since = "" if seconds is None else f"in a transaction for {seconds} s"
+    who = f"pid {session.pid}, user {session.user or 'unknown'}"
+    return ", ".join(part for part in (who, session.application, where, session.state, since) if part)

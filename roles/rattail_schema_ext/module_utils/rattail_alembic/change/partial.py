@@ -8,11 +8,11 @@ import re
 from typing import Any
 
 from ..migration import guard
+from ..migration.job import Job
 from ..observe import owners
 from ..observe.answer import Answer, Partial
 from ..observe.observation import Ready
 from ..postgres import catalog
-from ..postgres.catalog import Catalog
 from ..postgres.catalog_changes import difference, undo_sql
 from ..postgres.connection import run
 from .retry import Attempts
@@ -39,37 +39,35 @@ def clear(cursor: Any, ready: Ready) -> list[str]:
     """
     if not ready.concurrent_indexes:
         return []
-    whose = owners.of_revisions(ready, owners.of_locations(ready))
+    whose = owners.of_locations(ready)
     warnings = []
     for index, name, schema, table, valid in run(cursor, _INDEXES, (list(ready.concurrent_indexes),)):
-        revision = ready.concurrent_indexes[name]
-        if revision not in whose or not whose[revision].owns(schema, table):
+        revision = ready.graph.revisions[ready.concurrent_indexes[name]]
+        if revision.location not in whose or not whose[revision.location].owns(schema, table):
             continue
-        text = ready.texts.get(ready.graph.revisions[revision].path, "")
-        if valid and _AGAIN.search(text.split("def upgrade", 1)[-1].split("def downgrade", 1)[0]):
+        text = ready.file(revision).text.split("def upgrade", 1)[-1].split("def downgrade", 1)[0]
+        if valid and _AGAIN.search(text):
             continue
         cursor.execute(f"drop index concurrently {index}")
-        warnings.append(
-            f"The index {index} was left {'finished' if valid else 'invalid'} when revision {revision} was "
-            "interrupted: it was dropped, and is built again."
-        )
+        state = "finished" if valid else "invalid"
+        left = f"The index {index} was left {state} when revision {revision.revision} was interrupted"
+        warnings.append(f"{left}: it was dropped, and is built again.")
     return warnings
 
 
-def report(cursor: Any, answer: Answer, tried: Attempts, found: Catalog) -> None:
+def report(cursor: Any, answer: Answer, tried: Attempts, job: Job) -> None:
     """Put into ``answer`` what a revision committed although it failed, and how to undo it.
 
     :param cursor: of a session that sees only what is committed.
-    :param found: what there was before anything began.
     """
     begun = tried.outcome.unfinished
     done = {each.revision for each in [*answer.applied, *answer.reverted]}
-    if begun is None or begun["revision"] in done:
+    left = [event for event in tried.every("left") if begun and event["revision"] == begun["revision"]]
+    if not left or left[0]["revision"] in done:
         return
-    left = [event for event in tried.every("left") if event["revision"] == begun["revision"]]
-    if not left:
-        return
-    changes = difference(guard.as_found(left[0]) or found, catalog.snapshot(cursor))
+    before = guard.as_found(left[0]) or job.catalog
+    assert before is not None
+    changes = difference(before, catalog.snapshot(cursor))
     answer.partial = Partial(
         revision=left[0]["revision"],
         how=left[0]["how"],

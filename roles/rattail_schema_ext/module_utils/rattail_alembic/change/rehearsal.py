@@ -19,8 +19,6 @@ from ..problem import Refused
 from . import failure, retry
 from .retry import Attempts
 
-NONE = "none"
-
 
 def rehearse(ready: Ready, job: Job, answer: Answer, lock: Lock) -> None:
     """Run the upgrade as a rehearsal, where one is asked for, and put what it showed into ``answer.rehearsal``.
@@ -28,12 +26,13 @@ def rehearse(ready: Ready, job: Job, answer: Answer, lock: Lock) -> None:
     :raises Refused: where the upgrade would fail, or cannot be rehearsed.
     """
     request = ready.request
-    if request.rehearsal == NONE:
+    if request.rehearsal == "none":
         return
     lock.enter("rehearsal")
     started = time.monotonic()
+    job = replace(job, rehearsal=request.rehearsal, compare=False)
+    place = "the database itself"
     with ExitStack() as stack:
-        place = "the database itself"
         if request.rehearsal == CLONE:
             # A full backup serves as the copy's content.
             dump = answer.backup.file if answer.backup and request.backup == "full" else ""
@@ -41,54 +40,29 @@ def rehearse(ready: Ready, job: Job, answer: Answer, lock: Lock) -> None:
             answer.warn(*copy.warnings)
             place = copy.place
             # No other session is there.
-            job = replace(
-                job,
-                redirect=copy.target,
-                database=copy.target.dbname,
-                rehearsal=CLONE,
-                lock_pid=0,
-                catalog=None,
-                compare=False,
-            )
-        else:
-            job = replace(job, rehearsal=TRANSACTION, compare=False)
+            job = replace(job, redirect=copy.target, database=copy.target.dbname, lock_pid=0, catalog=None)
         tried = retry.run(job, lock, request.lock_retries)
-        answer.rehearsal = Rehearsal(
-            mode=request.rehearsal,
-            place=place,
-            seconds=round(time.monotonic() - started, 3),
-            revisions=[
-                Rehearsed(name, tried.seconds([name])[name], event["sql"], event["locks"])
-                for event in tried.every("rehearsed")
-                for name in [event["revision"]]
-            ],
-            violations=tried.violations,
-            data=tried.data,
-        )
-        _judge(request, answer, tried, place)
+    seconds = round(time.monotonic() - started, 3)
+    events = tried.every("rehearsed")
+    took = tried.seconds(each["revision"] for each in events)
+    revisions = [Rehearsed(each["revision"], took[each["revision"]], each["sql"], each["locks"]) for each in events]
+    answer.rehearsal = Rehearsal(request.rehearsal, place, seconds, revisions, tried.violations, tried.data)
+    _judge(request, answer, tried, place)
 
 
 def _judge(request: Request, answer: Answer, tried: Attempts, place: str) -> None:
-    outcome = tried.outcome
-    ended = outcome.error is None and not outcome.ending
-    if ended or (outcome.error is not None and outcome.error["type"] == "Rehearsed"):
+    """Refuse what a rehearsal showed that would fail, or that it cannot show."""
+    error, begun = tried.outcome.error, tried.outcome.unfinished
+    passed = error["type"] == "Rehearsed" if error else not tried.outcome.ending
+    if passed:
         answer.warn(*(f"In the rehearsal, revision {each}" for each in failure.allowed(tried)))
         return
     failure.report_events(answer, tried)
-    why = _why_impossible(request, tried)
-    if why:
-        raise cannot_be_rehearsed(why)
+    if error and request.rehearsal == TRANSACTION:
+        if error["type"] == "Unrehearsable":
+            raise cannot_be_rehearsed(error["message"])
+        if begun and (POISONED in error["message"] or error["sqlstate"] == READ_ONLY or tried.every("left")):
+            named = f"revision {begun['revision']} ({begun['path']})"
+            raise cannot_be_rehearsed(f"{named} ends its transaction by itself, or works outside of it")
     cause, remedy = failure.cause_and_remedy(request, answer, tried)
     raise Refused("rehearsal_failed", f"The rehearsal failed ({place}), so the upgrade was not run. {cause}", remedy)
-
-
-def _why_impossible(request: Request, tried: Attempts) -> str:
-    """What shows that a revision left the transaction of a rehearsal in one; empty where none did."""
-    error, begun = tried.outcome.error, tried.outcome.unfinished
-    if error is None or request.rehearsal != TRANSACTION:
-        return ""
-    if error["type"] == "Unrehearsable":
-        return str(error["message"])
-    if begun is None or not (POISONED in error["message"] or error["sqlstate"] == READ_ONLY or tried.every("left")):
-        return ""
-    return f"revision {begun['revision']} ({begun['path']}) ends its transaction by itself, or works outside of it"

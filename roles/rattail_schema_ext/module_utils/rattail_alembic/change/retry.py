@@ -7,6 +7,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..migration.guard import left_unseen, told_of_committed
 from ..migration.job import Job
 from ..observe.answer import Blocker, Rows, Violation
 from ..postgres.connection import connect, driver
+from ..postgres.connection import run as ask
 from ..postgres.limits import RETRYABLE
 from ..postgres.lock import Lock
 from ..postgres.url import Target
@@ -76,17 +78,13 @@ def run(job: Job, lock: Lock, retries: int) -> Attempts:
     attempts = Attempts(Outcome())
     committed: list[Event] = []
     while True:
-        watch = _Watch(lock, job.redirect or job.target)
-        try:
-            attempts.outcome = runner.migrate(job, watch.listen)
-        finally:
-            watch.close()
+        with closing(_Watch(lock, job.redirect or job.target)) as watch:
+            attempts.outcome = outcome = runner.migrate(job, watch.listen)
         lock.enter("looks")
-        outcome = attempts.outcome
+        attempts.blockers = watch.blockers or attempts.blockers
         with lock.connection.cursor() as cursor:
             unseen = None if job.rehearsal else left_unseen(cursor, outcome)
             outcome.events += [unseen] if unseen else []
-            attempts.blockers = watch.blockers or attempts.blockers
             code = outcome.error["sqlstate"] if outcome.error else ""
             if code not in RETRYABLE or attempts.every("left") or attempts.retries >= retries:
                 outcome.events[:0] = committed
@@ -121,31 +119,24 @@ class _Watch:
             self._pid = event["pid"]
         elif event["event"] == "applying":
             self._phase = event["revision"]
-            # Nobody could read each of many quick ones.
-            if now - self._beat >= _LOOK_SECONDS:
-                self._show_phase(now)
-        elif event is QUIET:
-            if self._phase != self._shown or now - self._beat >= _HEARTBEAT_SECONDS:
-                self._show_phase(now)
-            if self._pid and now - self._heard >= _PATIENCE_SECONDS and now - self._looked >= _LOOK_SECONDS:
-                self._look(now)
+        # Nobody could read each of many quick ones.
+        if now - self._beat >= (_HEARTBEAT_SECONDS if self._phase == self._shown else _LOOK_SECONDS):
+            self._beat, self._shown = now, self._phase
+            self._lock.enter(self._phase)
+        if self._pid and now - self._heard >= _PATIENCE_SECONDS and now - self._looked >= _LOOK_SECONDS:
+            self._look()
+            self._looked = now
 
-    def _show_phase(self, now: float) -> None:
-        self._beat, self._shown = now, self._phase
-        self._lock.enter(self._phase)
-
-    def _look(self, now: float) -> None:
-        self._looked = now
+    def _look(self) -> None:
         try:
             self._connection = self._connection or connect(self._target)
             with self._connection.cursor() as cursor:
-                cursor.execute(_BLOCKERS, (self._pid,))
-                found = [Blocker(*row) for row in cursor.fetchall()]
+                found = ask(cursor, _BLOCKERS, (self._pid,))
         except (driver().Error, Refused):
             # The migration does not depend on it.
             self._connection = None
-            return
-        self.blockers = found or self.blockers
+        else:
+            self.blockers = [Blocker(*row) for row in found] or self.blockers
 
     def close(self) -> None:
         if self._connection is not None:

@@ -13,19 +13,12 @@ from ..observe.database_checks import listed
 from ..observe.look import judge_revisions, look
 from ..observe.observation import Ready
 from ..observe.request import Request
-from ..observe.writable import (
-    UPGRADES_OWN,
-    refuse_without_backup,
-    refuse_without_history,
-    to_write,
-)
-from ..postgres import catalog
+from ..observe.writable import UPGRADES_OWN, refuse_without_backup, refuse_without_history, to_write
 from ..postgres.lock import Lock
 from ..problem import Refused
 from ..revisions.graph import Graph, Revision
 from ..revisions.locations import standard
-from . import failure, history, partial, retry
-from .under_lock import Log, locked, look_afterwards, refusals, save, upgrade_job
+from .under_lock import Log, locked, migrate, refusals, save, upgrade_job
 
 BASE = "base"
 
@@ -33,7 +26,6 @@ BASE = "base"
 def run(request: Request, *, log: Log, check_mode: bool = False) -> Answer:
     """Look, win the lock, make a backup, undo the revisions after ``request.revert_to``, and look again.
 
-    :param log: takes sentences for a person who waits.
     :returns: its ``msg`` says why it failed, and is empty where it did not.
     """
     before = look(request)
@@ -43,9 +35,12 @@ def run(request: Request, *, log: Log, check_mode: bool = False) -> Answer:
     if answer.msg:
         return answer
     with refusals(answer):
-        _refuse_unsafe(request)
-        destination, revisions = _plan(before.ready())
-        ready = _look_at_undone(before.ready(), revisions, answer)
+        ready = before.ready()
+        destination, revisions = _plan(ready)
+        if revisions:
+            ready = judge_revisions(to_write(ready), revisions, answer.warn, "downgrade")
+            refuse_without_backup(request, ready.way)
+            refuse_without_history(request.history_dir)
         names = [each.revision for each in revisions]
         undone = report.describe(ready.locations, ready.graph, dict.fromkeys(names))
         answer.diff = report.as_diff(undone, answer.database, undone=True)
@@ -59,9 +54,21 @@ def run(request: Request, *, log: Log, check_mode: bool = False) -> Answer:
 def _plan(ready: Ready) -> tuple[str, tuple[Revision, ...]]:
     """Alembic's destination, and the revisions to undo, newest first.
 
-    :raises Refused: where it is not confirmed (``APP@REVISION``), or more than the app's own would be undone.
+    :raises Refused: where it is not safe or not confirmed, or more than the app's own would be undone.
     """
     request, graph = ready.request, ready.graph
+    if request.backup != "full":
+        raise Refused(
+            "revert_without_backup",
+            f"A revert drops rows, and rattail_schema_ext_backup is {request.backup}.",
+            "Set it to full for this run.",
+        )
+    if request.policy != "enforce":
+        raise Refused(
+            "revert_without_policy",
+            f"A revert drops tables, and rattail_schema_ext_policy is {request.policy}.",
+            "Set it to enforce for this run.",
+        )
     target, location = request.revert_to, standard(request.app)
     own = [each for each in graph.revisions.values() if each.location == location]
     names = [each.revision for each in own]
@@ -89,19 +96,6 @@ def _plan(ready: Ready) -> tuple[str, tuple[Revision, ...]]:
     return _base_of(own, request.app) if target == BASE else target, undone
 
 
-def _look_at_undone(ready: Ready, revisions: Sequence[Revision], answer: Answer) -> Ready:
-    """What can be seen beforehand, as with an upgrade: by the text of the downgrades, and by what the role may do.
-
-    :raises Refused: where database, backup or history stand in the way.
-    """
-    if not revisions:
-        return ready
-    ready = judge_revisions(to_write(ready), revisions, answer.warn, "downgrade")
-    refuse_without_backup(ready.request, ready.way)
-    refuse_without_history(ready.request.history_dir)
-    return ready
-
-
 def _undone(graph: Graph, applied: frozenset[str], target: str, location: str) -> tuple[Revision, ...]:
     """The applied revisions after ``target``, newest first; all of the location's where that is base."""
     revisions = graph.revisions
@@ -111,8 +105,7 @@ def _undone(graph: Graph, applied: frozenset[str], target: str, location: str) -
         gone = {name for name in applied if name != target and target in graph.ancestors([name])}
     remedy = "Name a later revision to go back to."
     for name in sorted(applied - gone):
-        needs = (*revisions[name].down_revision, *revisions[name].depends_on)
-        if gone & {graph.resolve(each) for each in needs}:
+        if gone & graph.ancestors([name]):
             cause = f"Revision {name} ({revisions[name].path}) needs what would be undone."
             raise Refused("revert_needed", cause, remedy)
     for name in sorted(gone):
@@ -137,39 +130,6 @@ def _base_of(own: Sequence[Revision], app: str) -> str:
 
 def _alone(ready: Ready, destination: str, order: Sequence[str], answer: Answer, lock: Lock) -> None:
     """The revert, once the lock is won."""
-    with lock.connection.cursor() as cursor:
-        found = catalog.snapshot(cursor)
+    job = replace(upgrade_job(ready, lock), destination=destination, downward=True, only=tuple(order))
     save(ready, answer, lock)
-    job = replace(upgrade_job(ready, lock, found), destination=destination, downward=True, only=tuple(order))
-    tried = retry.run(job, lock, ready.request.lock_retries)
-    failure.report_events(answer, tried)
-    after = look_afterwards(ready, answer, "The revert was run")
-    if after is None:
-        return
-    gone = ready.graph.applied(ready.plan.rows) - after.graph.applied(after.plan.rows)
-    took = tried.seconds(name for name in order if name in gone)
-    answer.reverted = report.describe(ready.locations, ready.graph, took)
-    if not gone.issuperset(order):
-        with lock.connection.cursor() as cursor:
-            partial.report(cursor, answer, tried, found)
-        answer.msg = failure.explain(ready.request, answer, tried, reverting=True)
-    history.keep(after, answer)
-
-
-def _refuse_unsafe(request: Request) -> None:
-    """A revert drops rows, so it is not done without a backup or without the policy.
-
-    :raises Refused: where one of them is switched off.
-    """
-    if request.backup != "full":
-        raise Refused(
-            "revert_without_backup",
-            f"A revert drops rows, and rattail_schema_ext_backup is {request.backup}.",
-            "Set it to full for this run.",
-        )
-    if request.policy != "enforce":
-        raise Refused(
-            "revert_without_policy",
-            f"A revert drops tables, and rattail_schema_ext_policy is {request.policy}.",
-            "Set it to enforce for this run.",
-        )
+    migrate(ready, job, answer, lock)

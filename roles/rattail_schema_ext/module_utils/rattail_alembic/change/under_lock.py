@@ -1,6 +1,6 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What upgrade, revert and baseline have in common: win the lock, make a backup, prepare the job, look again."""
+"""What upgrade, revert and baseline have in common: win the lock, make a backup, run a job, look again."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from ..observe.answer import Answer, Backup, Holder
 from ..observe.answer import Lock as Wait
 from ..observe.look import look
 from ..observe.observation import Ready
-from ..postgres.catalog import Catalog
+from ..postgres import catalog
 from ..postgres.connection import driver
 from ..postgres.limits import Limits
 from ..postgres.lock import Lock, take
 from ..problem import Refused
 from ..revisions.locations import standard
+from . import failure, history, partial, retry
 
-# Takes a sentence for a person who waits.
+# Takes sentences for a person who waits.
 Log = Callable[[str], None]
 
 
@@ -51,10 +52,7 @@ def locked(ready: Ready, answer: Answer, log: Log, work: Callable[[Lock], None])
 
 
 def save(ready: Ready, answer: Answer, lock: Lock) -> None:
-    """Back the database up.
-
-    :raises Refused: where that fails, since without it nothing is changed.
-    """
+    """Back the database up. Where that fails it is refused, since without it nothing is changed."""
     request = ready.request
     lock.enter("backup")
     made = backup.make(
@@ -70,13 +68,11 @@ def save(ready: Ready, answer: Answer, lock: Lock) -> None:
     answer.warn(*made.warnings)
 
 
-def upgrade_job(ready: Ready, lock: Lock, catalog: Catalog, *, record: bool = False) -> Job:
-    """The job of bringing the database to the heads.
-
-    :param catalog: what the lock's connection sees now.
-    :param record: whether it reports the SQL of each revision.
-    """
+def upgrade_job(ready: Ready, lock: Lock, *, record: bool = False) -> Job:
+    """The job of bringing the database to the heads; ``record`` is whether it reports the SQL of each revision."""
     request = ready.request
+    with lock.connection.cursor() as cursor:
+        found = catalog.snapshot(cursor)
     whose = owners.of_locations(ready)
     return Job(
         app=request.app,
@@ -92,25 +88,42 @@ def upgrade_job(ready: Ready, lock: Lock, catalog: Catalog, *, record: bool = Fa
         prefixes=owners.of_revisions(ready, whose),
         own=whose[standard(request.app)],
         lock_pid=lock.pid,
-        catalog=catalog,
+        catalog=found,
         leaving=ready.leaving,
         compare=True,
         record=record,
     )
 
 
-def look_afterwards(ready: Ready, answer: Answer, what: str) -> Ready | None:
-    """Look again and bring ``answer`` up to date; None, and ``answer.msg`` says so, where that is not possible.
+def migrate(ready: Ready, job: Job, answer: Answer, lock: Lock) -> retry.Attempts:
+    """Run an upgrade or a revert, look again, and put into ``answer`` what came of it."""
+    tried = retry.run(job, lock, ready.request.lock_retries)
+    failure.report_events(answer, tried)
+    after = look_afterwards(ready, answer)
+    moved = ready.graph.applied(ready.plan.rows) ^ after.graph.applied(after.plan.rows)
+    done = report.describe(ready.locations, ready.graph, tried.seconds(name for name in job.only if name in moved))
+    if job.downward:
+        answer.reverted = done
+        whole = moved.issuperset(job.only)
+    else:
+        answer.applied = done
+        whole = not (after.plan.pending or after.plan.unknown)
+    if not whole:
+        with lock.connection.cursor() as cursor:
+            partial.report(cursor, answer, tried, job)
+        cause, remedy = failure.cause_and_remedy(ready.request, answer, tried, reverting=job.downward)
+        answer.msg = f"{cause} {failure.standing(answer, reverting=job.downward)} {remedy}"
+    history.keep(after, answer)
+    return tried
 
-    Only what the version table says afterwards counts, and not what the process said.
 
-    :param what: what was done, to begin a sentence with.
-    """
+def look_afterwards(ready: Ready, answer: Answer) -> Ready:
+    """Look again and bring ``answer`` up to date: what the version table says counts, not what the process said."""
     after = look(ready.request)
     if after.plan is None:
-        reason = after.problems[0].cause if after.problems else ""
-        answer.msg = f"{what}, but the database cannot be looked at afterwards: {reason}"
-        return None
+        why = after.problems[0]
+        cause = f"The run has ended, but the database cannot be looked at afterwards: {why.cause}"
+        raise Refused(why.code, cause, why.remedy)
     bring_up_to_date(answer, report.answer(after))
     answer.changed = after.plan.rows != ready.plan.rows
     return after.ready()

@@ -11,14 +11,14 @@ from ..observe.answer import Answer
 from ..observe.look import look
 from ..observe.observation import Ready
 from ..observe.request import Request
-from ..postgres import catalog
 from ..postgres.connection import run as ask
 from ..postgres.contents import quoted
 from ..postgres.kinds import RELATIONS
 from ..postgres.lock import Lock
-from . import failure, history, partial, retry
+from . import history, partial
 from .rehearsal import rehearse
-from .under_lock import Log, bring_up_to_date, locked, look_afterwards, refusals, save, upgrade_job
+from .retry import Attempts
+from .under_lock import Log, bring_up_to_date, locked, migrate, refusals, save, upgrade_job
 
 # A column's own sequence goes with its table.
 _OTHERS = """
@@ -35,7 +35,6 @@ order by 1, 2
 def run(request: Request, *, log: Log, check_mode: bool = False, with_sql: bool = False) -> Answer:
     """Look, win the lock, make a backup, rehearse, run ``upgrade heads``, and look again.
 
-    :param log: takes sentences for a person who waits.
     :param with_sql: whether the diff is to have the SQL that ran.
     :returns: its ``msg`` says why it failed, and is empty where it did not.
     """
@@ -43,54 +42,39 @@ def run(request: Request, *, log: Log, check_mode: bool = False, with_sql: bool 
     answer = report.answer(before, check_mode=check_mode)
     if answer.msg or not answer.pending:
         return answer
-    executed: dict[str, list[str]] = {}
+    executed: dict[str, list[str]] | None = {} if with_sql else None
     if check_mode:
         answer.changed = True
     else:
         ready = before.ready()
         with refusals(answer):
-            locked(ready, answer, log, lambda lock: _alone(ready, answer, lock, executed if with_sql else None))
+            locked(ready, answer, log, lambda lock: _alone(ready, answer, lock, executed))
     answer.diff = report.as_diff(answer.pending, answer.database, executed=executed)
     return answer
 
 
 def _alone(before: Ready, answer: Answer, lock: Lock, executed: dict[str, list[str]] | None) -> None:
-    """The upgrade, once the lock is won.
-
-    :param executed: takes the SQL of each revision, where it is wanted.
-    """
+    """The upgrade, once the lock is won; ``executed`` takes the SQL of each revision, where it is wanted."""
     ready = _plan_again(before, answer, lock)
     if ready is None:
         return
-    request = ready.request
     answer.current_before = list(ready.plan.rows)
     with lock.connection.cursor() as cursor:
         answer.warn(*partial.clear(cursor, ready))
-        found = catalog.snapshot(cursor)
-    job = upgrade_job(ready, lock, found, record=executed is not None)
+    job = upgrade_job(ready, lock, record=executed is not None)
     if ready.backup_wanted:
         save(ready, answer, lock)
     rehearse(ready, job, answer, lock)
-    tried = retry.run(job, lock, request.lock_retries)
-    failure.report_events(answer, tried)
+    tried = migrate(ready, job, answer, lock)
     if executed is not None:
         executed.update({each["revision"]: each["sql"] for each in tried.every("executed")})
-    after = look_afterwards(ready, answer, "The upgrade was run")
-    if after is None:
+    if answer.msg:
         return
-    fresh = after.graph.applied(after.plan.rows) - ready.graph.applied(ready.plan.rows)
-    took = tried.seconds(name for name in job.only if name in fresh)
-    answer.applied = report.describe(ready.locations, ready.graph, took)
+    _report_drift(answer, tried)
     with lock.connection.cursor() as cursor:
-        if after.plan.pending or after.plan.unknown:
-            partial.report(cursor, answer, tried, found)
-            answer.msg = failure.explain(request, answer, tried)
-        else:
-            _report_drift(answer, tried)
-            answer.warn(*_warn_of_others(cursor, ready))
-            if tried.outcome.ending:
-                answer.warn(f"The app's process {tried.outcome.ending}, yet every revision is applied.")
-    history.keep(after, answer)
+        answer.warn(*_warn_of_others(cursor, ready))
+    if tried.outcome.ending:
+        answer.warn(f"The app's process {tried.outcome.ending}, yet every revision is applied.")
 
 
 def _plan_again(before: Ready, answer: Answer, lock: Lock) -> Ready | None:
@@ -98,7 +82,10 @@ def _plan_again(before: Ready, answer: Answer, lock: Lock) -> Ready | None:
 
     A run that failed leaves the version rows as they were, but revision files may have come meanwhile.
     """
-    if not lock.holders and _rows(before, lock) == before.plan.rows:
+    with lock.connection.cursor() as cursor:
+        [(table,)] = ask(cursor, "select to_regclass(%s)::text", (before.version_table,))
+        rows = ask(cursor, f"select version_num from {table} order by 1") if table else []
+    if not lock.holders and rows == [(row,) for row in before.plan.rows]:
         return before
     again = look(before.request)
     fresh = report.answer(again)
@@ -110,19 +97,11 @@ def _plan_again(before: Ready, answer: Answer, lock: Lock) -> Ready | None:
     bring_up_to_date(answer, fresh)
     answer.problems, answer.msg = fresh.problems, fresh.msg
     if not again.problems:
-        history.keep_checksums(again.ready(), answer)
+        history.keep(again.ready(), answer, line=False)
     return None
 
 
-def _rows(before: Ready, lock: Lock) -> tuple[str, ...]:
-    """The version rows as the lock's connection sees them now."""
-    with lock.connection.cursor() as cursor:
-        [(table,)] = ask(cursor, "select to_regclass(%s)::text", (before.version_table,))
-        rows = ask(cursor, f"select version_num from {table} order by 1") if table else []
-    return tuple(row for (row,) in rows)
-
-
-def _report_drift(answer: Answer, tried: retry.Attempts) -> None:
+def _report_drift(answer: Answer, tried: Attempts) -> None:
     """How the app's own tables differ from its models."""
     compared = tried.outcome.last("drift")
     if compared is None:
@@ -131,16 +110,12 @@ def _report_drift(answer: Answer, tried: retry.Attempts) -> None:
     if compared["error"]:
         answer.warn(f"The app's tables could not be compared with its models: {compared['error']}.")
     elif answer.drift:
-        answer.warn(
-            f"The app's tables differ from its models: {' '.join(answer.drift)} Write a revision that mends it."
-        )
+        differ = " ".join(answer.drift)
+        answer.warn(f"The app's tables differ from its models: {differ} Write a revision that mends it.")
 
 
 def _warn_of_others(cursor: Any, ready: Ready) -> list[str]:
-    """Warnings about relations with an extension's prefix that the role does not own.
-
-    :param cursor: of a session of the role that upgrades.
-    """
+    """Warnings about relations with an extension's prefix that the role, whose session this is, does not own."""
     whose = owners.of_locations(ready).values()
     return [
         f"The {kind} {schema}.{name} belongs to {owner}, and {user} does not have its rights, so no later revision can "
