@@ -243,8 +243,8 @@ answer:
         reasons: {type: list, elements: str, description: "Why it has to be changed; none where it is right."}
     versions: {type: str, description: "The directory of the app's own revisions."}
     install_reason: {type: str, description: "Why the app has to be installed (again)."}
-    todo: {type: list, elements: str, description: "The phases that have something to do, of V(source), V(install),
-        V(config), V(versions) and V(upgrade)."}
+    todo: {type: list, elements: str, description: "The phases to run, of V(source), V(install), V(config),
+        V(versions) and V(upgrade)."}
     msg: {type: str, description: "Why nothing is done, or why the run failed: a sentence of cause and one of
         remedy."}
     problems:
@@ -358,7 +358,7 @@ answer:
         deleted: {type: int, description: "How many it deleted."}
         rewritten: {type: bool, description: "Whether the rows were replaced as a whole."}
     drift: {type: list, elements: str, description: "How the app's own tables differ from its models after the
-        upgrade, in sentences."}
+        upgrade, in words."}
     failed_revision:
       description: "The revision that failed, where one did."
       type: dict
@@ -368,7 +368,7 @@ answer:
         statement: {type: str, description: "The statement that failed."}
         error: {type: str, description: "Why it failed."}
     partial:
-      description: "What a revision that had left its transaction committed although it failed."
+      description: "What stays of a revision that left its transaction and then failed."
       type: dict
       contains:
         revision: {type: str, description: "The revision."}
@@ -376,7 +376,7 @@ answer:
         objects: {type: list, elements: str, description: "What stays."}
         undo: {type: list, elements: str, description: "The SQL to undo it."}
         invalid_indexes: {type: list, elements: str, description: "Indexes that are not valid."}
-    app_output: {type: list, elements: str, description: "The end of what the app printed, where its process failed
+    app_output: {type: list, elements: str, description: "The end of the app's output, where its process failed
         without an error."}
     reverted:
       description: "The revisions that C(revert) undid, newest first."
@@ -392,7 +392,7 @@ answer:
         seconds: {type: float, description: "How long it took; none where it was not run."}
     stamped: {type: list, elements: str, description: "The version rows that C(baseline) wrote."}
     revision:
-      description: "The revision that C(revision) wrote; empty where models and database agree."
+      description: "What C(revision) wrote; empty where models and database agree."
       type: dict
       contains:
         revision: {type: str, description: "Its identifier; in check mode another one than a real run would choose."}
@@ -415,7 +415,7 @@ answer:
             rename."}
         hooks: {type: list, elements: str, description: "The hooks of C([post_write_hooks]) that were run on it."}
     left_out:
-      description: "What models and database do not agree on and is not the app's, by owner."
+      description: "Where models and database differ in what is not the app's, by owner."
       type: list
       elements: dict
       contains:

@@ -217,8 +217,8 @@ answer:
         reasons: {type: list, elements: str, description: "Why it has to be changed; none where it is right."}
     versions: {type: str, description: "The directory of the app's own revisions."}
     install_reason: {type: str, description: "Why the app has to be installed (again)."}
-    todo: {type: list, elements: str, description: "The phases that have something to do, of V(source), V(install),
-        V(config), V(versions) and V(upgrade)."}
+    todo: {type: list, elements: str, description: "The phases to run, of V(source), V(install), V(config),
+        V(versions) and V(upgrade)."}
     msg: {type: str, description: "Why nothing is done, or why the run failed: a sentence of cause and one of
         remedy."}
     problems:
@@ -238,7 +238,8 @@ answer:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.rattail_alembic.observe import report
-from ansible.module_utils.rattail_alembic.observe.first_look import DeeperNeeded, look
+from ansible.module_utils.rattail_alembic.observe.first_look import look
+from ansible.module_utils.rattail_alembic.observe.observation import DeeperNeeded
 from ansible.module_utils.rattail_alembic.observe.request import Request, argument_spec
 
 

@@ -2,28 +2,23 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What the role returns: every key, its type, its empty value, and what it means.
 
-Modules build an :class:`Answer`, and the controller builds it again from what a host sent. The documentation of the
-modules' results and the table in the README are written from here (``scripts/document.py``).
+Modules build an :class:`Answer`, and the controller builds it again from what a host sent. What the other classes are
+is told where they are the type of a key. ``scripts/document.py`` writes the documentation of all results from here.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Optional
 
 from .. import problem
 
 # What Ansible shows by itself, and is no part of the result.
 OF_ANSIBLE = ("diff", "exception")
-# As a name, because Python 3.9 cannot look up `float | None`.
-Seconds = Optional[float]
 
 
 def key(description: str, empty: Any = "", *, change: bool = False) -> Any:
-    """A key of a result; ``empty`` is its empty value, or the type that makes one.
-
-    :param change: whether a look leaves it empty.
-    """
+    """A key of a result; ``empty`` is its empty value, or the type that makes one."""
     about = {"description": description, "change": change}
     if isinstance(empty, type):
         return field(default_factory=empty, metadata=about)
@@ -37,21 +32,17 @@ def of_change(description: str, empty: Any = "") -> Any:
 
 @dataclass(eq=False)
 class Revision:
-    """A revision of the code."""
-
     revision: str = key("The revision's identifier.")
     branch: str = key("The label of the branch that it belongs to.")
     message: str = key("Its message.")
     path: str = key("Its file.")
     down_revision: list[str] = key("The revisions that it follows.", list)
     depends_on: list[str] = key("The revisions of other branches that it needs.", list)
-    seconds: Seconds = key("How long it took; none where it was not run.", None)
+    seconds: Optional[float] = key("How long it took; none where it was not run.", None)
 
 
 @dataclass(eq=False)
 class Branch:
-    """A version location, as code and database have it."""
-
     branch: str = key("Its branch label, or the package's name where it has none.")
     location: str = key("The location as the config file writes it.")
     directory: str = key("The directory that it leads to.")
@@ -74,8 +65,6 @@ class Database:
 
 @dataclass(eq=False)
 class Source:
-    """The checkout."""
-
     directory: str = key("Its directory; empty for a released package.")
     branch: str = key("The branch checked out; empty where none is.")
     before: str = key("The commit checked out before the run.")
@@ -87,8 +76,6 @@ class Source:
 
 @dataclass(eq=False)
 class Section:
-    """``[alembic]`` as it should be."""
-
     script_location: str = key("The option of that name.")
     version_locations: list[str] = key("The version locations in their order.", list)
     separator_name: str = key("What the Alembic in use calls its separator.")
@@ -99,8 +86,6 @@ class Section:
 
 @dataclass(eq=False)
 class Config:
-    """The app's config file."""
-
     path: str = key("The file.")
     owner: str = key("Its owner.")
     section: Optional[Section] = key("C([alembic]) as it should be.", None)
@@ -109,8 +94,6 @@ class Config:
 
 @dataclass(eq=False)
 class Problem:
-    """What stands in the way."""
-
     code: str = key("A short word for programs, see docs/refusals.md.")
     cause: str = key("What is wrong, in a sentence.")
     remedy: str = key("What to do about it, in a sentence.")
@@ -118,8 +101,6 @@ class Problem:
 
 @dataclass(eq=False)
 class Holder:
-    """A run that had the lock."""
-
     pid: int = key("Its server process.", 0)
     user: str = key("Its role.")
     application: str = key("Its application name.")
@@ -131,40 +112,32 @@ class Holder:
 
 @dataclass(eq=False)
 class Lock:
-    """The wait for other runs."""
-
     waited_seconds: float = key("How long was waited.", 0.0)
     holders: list[Holder] = key("The runs that were waited for, in order.", list)
 
 
 @dataclass(eq=False)
 class Blocker:
-    """A session that held what a revision wanted to lock."""
-
     pid: int = key("Its server process.", 0)
     user: str = key("Its role.")
     application: str = key("Its application name.")
     address: str = key("The address that it came from.")
     state: str = key("What it was doing, as C(pg_stat_activity) has it.")
-    transaction_seconds: Seconds = key("For how long it had been in its transaction.", None)
+    transaction_seconds: Optional[float] = key("For how long it had been in its transaction.", None)
 
 
 @dataclass(eq=False)
 class Backup:
-    """A backup that was made."""
-
     file: str = key("The file.")
     size: int = key("Its size in bytes.", 0)
     sha256: str = key("Its checksum.")
-    seconds: Seconds = key("How long it took.", None)
+    seconds: Optional[float] = key("How long it took.", None)
     mode: str = key("V(full) or V(schema).")
     pruned: list[str] = key("The older ones that were deleted.", list)
 
 
 @dataclass(eq=False)
 class Violation:
-    """What a revision did that the policy forbids."""
-
     revision: str = key("The revision.")
     action: str = key("One of V(created), V(altered) and V(dropped).")
     kind: str = key("The kind of object, for example V(column).")
@@ -174,8 +147,6 @@ class Violation:
 
 @dataclass(eq=False)
 class Rows:
-    """Rows that a revision wrote to a table that is not its own."""
-
     revision: str = key("The revision.")
     table: str = key("The table.")
     inserted: int = key("How many rows it inserted.", 0)
@@ -186,21 +157,17 @@ class Rows:
 
 @dataclass(eq=False)
 class Rehearsed:
-    """A revision as a rehearsal showed it."""
-
     revision: str = key("The revision.")
-    seconds: Seconds = key("How long it took there.", None)
+    seconds: Optional[float] = key("How long it took there.", None)
     sql: list[str] = key("The statements that it executed.", list)
     locks: list[str] = key("The locks that it held at its end.", list)
 
 
 @dataclass(eq=False)
 class Rehearsal:
-    """The upgrade tried out."""
-
     mode: str = key("V(clone) or V(transaction).")
     place: str = key("Where it was held.")
-    seconds: Seconds = key("How long it took.", None)
+    seconds: Optional[float] = key("How long it took.", None)
     revisions: list[Rehearsed] = key("The revisions, in order.", list)
     violations: list[Violation] = key("As in the upgrade itself.", list)
     data: list[Rows] = key("As in the upgrade itself.", list)
@@ -208,8 +175,6 @@ class Rehearsal:
 
 @dataclass(eq=False)
 class FailedRevision:
-    """The revision that failed."""
-
     revision: str = key("The revision.")
     path: str = key("Its file.")
     statement: str = key("The statement that failed.")
@@ -218,8 +183,6 @@ class FailedRevision:
 
 @dataclass(eq=False)
 class Partial:
-    """What a revision that had left its transaction committed although it failed."""
-
     revision: str = key("The revision.")
     how: str = key("How it had left its transaction.")
     objects: list[str] = key("What stays.", list)
@@ -229,16 +192,12 @@ class Partial:
 
 @dataclass(eq=False)
 class Dependency:
-    """A revision of another branch that a new one needs."""
-
     revision: str = key("The revision.")
     reason: str = key("Why it is needed.")
 
 
 @dataclass(eq=False)
 class NewRevision:
-    """The revision that was written, or in check mode would be."""
-
     revision: str = key("Its identifier; in check mode another one than a real run would choose.")
     branch: str = key("The label of the app's branch.")
     message: str = key("Its message.")
@@ -253,8 +212,6 @@ class NewRevision:
 
 @dataclass(eq=False)
 class LeftOut:
-    """What models and database do not agree on and is not the app's."""
-
     owner: str = key("Whose it is.")
     operations: int = key("How many differences there are.", 0)
     tables: int = key("On how many tables.", 0)
@@ -263,8 +220,6 @@ class LeftOut:
 
 @dataclass(eq=False)
 class Finding:
-    """What a new revision does to a store that is open."""
-
     rule: str = key("The rule that found it.")
     effect: str = key("V(fails), V(loses), V(blocks), V(breaks) or V(warns).")
     object: str = key("The object.")
@@ -274,14 +229,12 @@ class Finding:
 
 @dataclass(eq=False)
 class Review:
-    """What a scratch database showed of a new revision."""
-
     result: str = key("V(passed), V(failed) or V(skipped).")
     reason: str = key("Why, where it is not V(passed).")
     place: str = key("Where the scratch database was.")
     sql: list[str] = key("The statements of the upgrade.", list)
     down_sql: list[str] = key("The statements of the downgrade.", list)
-    seconds: Seconds = key("How long the upgrade took there.", None)
+    seconds: Optional[float] = key("How long the upgrade took there.", None)
     locks: list[str] = key("The locks that the upgrade held.", list)
     rewrites: list[str] = key("The tables that it rewrote.", list)
     findings: list[Finding] = key("What it does to a store that is open.", list)
@@ -290,8 +243,6 @@ class Review:
 
 @dataclass(eq=False)
 class Diff:
-    """What ``--diff`` shows."""
-
     before_header: str = key("What it is about.")
     after_header: str = key("The same.")
     before: str = key("As it was.")
@@ -322,9 +273,7 @@ class Answer:
     config: Config = key("The config file.", Config)
     versions: str = key("The directory of the app's own revisions.")
     install_reason: str = key("Why the app has to be installed (again).")
-    todo: list[str] = key(
-        "The phases that have something to do, of V(source), V(install), V(config), V(versions) and V(upgrade).", list
-    )
+    todo: list[str] = key("The phases to run, of V(source), V(install), V(config), V(versions) and V(upgrade).", list)
     msg: str = key("Why nothing is done, or why the run failed: a sentence of cause and one of remedy.")
     problems: list[Problem] = key("What stands in the way.", list)
     warnings: list[str] = key("What does not stand in the way but should be known.", list)
@@ -338,37 +287,26 @@ class Answer:
     rehearsal: Optional[Rehearsal] = of_change("What the rehearsal showed.", None)
     violations: list[Violation] = of_change("What revisions did that the policy forbids.", list)
     data: list[Rows] = of_change("Rows that revisions wrote to tables that are not theirs.", list)
-    drift: list[str] = of_change(
-        "How the app's own tables differ from its models after the upgrade, in sentences.", list
-    )
+    drift: list[str] = of_change("How the app's own tables differ from its models after the upgrade, in words.", list)
     failed_revision: Optional[FailedRevision] = of_change("The revision that failed, where one did.", None)
-    partial: Optional[Partial] = of_change(
-        "What a revision that had left its transaction committed although it failed.", None
-    )
-    app_output: list[str] = of_change(
-        "The end of what the app printed, where its process failed without an error.", list
-    )
+    partial: Optional[Partial] = of_change("What stays of a revision that left its transaction and then failed.", None)
+    app_output: list[str] = of_change("The end of the app's output, where its process failed without an error.", list)
     reverted: list[Revision] = of_change("The revisions that C(revert) undid, newest first.", list)
     stamped: list[str] = of_change("The version rows that C(baseline) wrote.", list)
-    revision: Optional[NewRevision] = of_change(
-        "The revision that C(revision) wrote; empty where models and database agree.", None
-    )
-    left_out: list[LeftOut] = of_change(
-        "What models and database do not agree on and is not the app's, by owner.", list
-    )
+    revision: Optional[NewRevision] = of_change("What C(revision) wrote; empty where models and database agree.", None)
+    left_out: list[LeftOut] = of_change("Where models and database differ in what is not the app's, by owner.", list)
     review: Optional[Review] = of_change("What the scratch database showed of that revision.", None)
     diff: Optional[Diff] = of_change("What C(--diff) shows.", None)
     exception: str = of_change("The traceback of what failed, for C(-vvv).")
 
     def as_result(self) -> dict[str, Any]:
-        """All of it as plain values; an empty dictionary where there is no such thing."""
-        found: dict[str, Any] = _plain_values(self)
-        return {name: value for name, value in found.items() if name not in OF_ANSIBLE}
+        """All of it as plain values."""
+        return {name: value for name, value in asdict(self, dict_factory=_plain).items() if name not in OF_ANSIBLE}
 
     def for_ansible(self) -> dict[str, Any]:
         """What a module returns: the answer, and the keys that Ansible itself reads."""
-        whole: dict[str, Any] = _plain_values(self)
-        return {"changed": self.changed, "answer": self.as_result(), **{name: whole[name] for name in OF_ANSIBLE}}
+        diff = asdict(self.diff) if self.diff else {}
+        return {"changed": self.changed, "answer": self.as_result(), "diff": diff, "exception": self.exception}
 
     def refuse(self, why: problem.Problem) -> None:
         """Fail with a problem."""
@@ -380,9 +318,6 @@ class Answer:
         self.warnings += [warning for warning in dict.fromkeys(warnings) if warning not in self.warnings]
 
 
-def _plain_values(value: Any) -> Any:
-    if is_dataclass(value):
-        parts = {name: _plain_values(each) for name, each in vars(value).items()}
-        # Only a time stays None.
-        return {name: {} if each is None and "seconds" not in name else each for name, each in parts.items()}
-    return [_plain_values(each) for each in value] if isinstance(value, list) else value
+def _plain(keys: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An empty dictionary for what is not there; only a time stays None."""
+    return {name: {} if value is None and "seconds" not in name else value for name, value in keys}

@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 
-from ..postgres.contents import SESSION, TRANSACTION, VERSION_TABLE, Contents, quoted
+from ..postgres.contents import SESSION, TRANSACTION, VERSION_TABLE, Contents, VersionTable, quoted
 from ..problem import Refused
 
 # How pg_settings says what set search_path, and how a person would.
@@ -34,8 +34,7 @@ def refuse_unexpected(contents: Contents, expected: str) -> None:
 def judge_schemas(contents: Contents, known: Container[str]) -> list[str]:
     """Refuse (``schema_missing``, ``version_table_elsewhere``) a search_path that may well be wrong.
 
-    With a wrong one, ``alembic upgrade heads`` finds no version table, or another, and builds everything a
-    second time.
+    With a wrong one, ``alembic upgrade heads`` finds no version table, or another, and builds everything anew.
 
     :param known: the revisions of the code.
     :returns: warnings about version tables of other applications, beside ours in use.
@@ -51,30 +50,26 @@ def judge_schemas(contents: Contents, known: Container[str]) -> list[str]:
         )
     warnings = []
     for other in contents.other_version_tables:
-        table = f"{other.schema}.{VERSION_TABLE}"
         ours = [row for row in other.rows or () if row in known]
-        if other.rows is None:
-            holds = "cannot be read"
-        elif not other.rows:
-            holds = "is empty"
-        elif ours:
-            holds = f"holds revisions of this code ({listed(ours)})"
-        elif contents.rows:
-            warnings.append(
-                f"{place(contents)} has another version table, {table}, with revisions that this code does not "
-                f"know ({listed(other.rows)}): it seems to be another application's and is left alone."
-            )
-            continue
-        else:
-            holds = f"holds other revisions ({listed(other.rows)})"
-        raise _second_table(contents, other.schema, holds)
+        if not contents.rows or not other.rows or ours:
+            raise _second_table(contents, other, ours)
+        warnings.append(
+            f"{place(contents)} has another version table, {other.schema}.{VERSION_TABLE}, with revisions that this "
+            f"code does not know ({listed(other.rows)}): it seems to be another application's and is left alone."
+        )
     return warnings
 
 
-def _second_table(contents: Contents, schema: str, holds: str) -> Refused:
-    user, name = (quoted(contents.identity[key]) for key in ("user", "name"))
-    table, ours = (f"{each}.{VERSION_TABLE}" for each in (schema, contents.version_schema))
-    search_path_to_it = f"search_path (ALTER ROLE {user} IN DATABASE {name} SET search_path = {quoted(schema)})"
+def _second_table(contents: Contents, other: VersionTable, known: Sequence[str]) -> Refused:
+    if other.rows is None:
+        holds = "cannot be read"
+    elif known:
+        holds = f"holds revisions of this code ({listed(known)})"
+    else:
+        holds = f"holds other revisions ({listed(other.rows)})" if other.rows else "is empty"
+    user, name, schema = map(quoted, (contents.identity["user"], contents.identity["name"], other.schema))
+    table, ours = (f"{each}.{VERSION_TABLE}" for each in (other.schema, contents.version_schema))
+    search_path_to_it = f"search_path (ALTER ROLE {user} IN DATABASE {name} SET search_path = {schema})"
     if contents.rows:
         found = f"{ours}, which is in use"
         remedy = f"Find out which of the two the app uses: drop or rename the other, or correct {search_path_to_it}."
@@ -97,8 +92,7 @@ def pooled(contents: Contents, option: str = "") -> Refused | None:
 
     Behind a pooler in transaction mode neither the advisory lock nor a timeout stays with the upgrade.
 
-    :param option: the config option (``section:option``) that ``contents`` was reached by; empty for the app's own
-        database URL.
+    :param option: the config option (``section:option``) that ``contents`` was reached by; empty for the app's own URL.
     """
     if contents.pooling in ("", SESSION):
         return None

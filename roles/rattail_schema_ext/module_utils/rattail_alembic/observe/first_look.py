@@ -10,11 +10,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
 
 from ..config import database_url, section
 from ..config import file as config_file
@@ -30,44 +27,30 @@ from .request import Request
 from .revision_files import look_at_locations, look_at_revisions, refuse_syntax_errors, warn_of_edits
 
 
-class DeeperNeeded(Exception):
-    """The look takes more than files and one query."""
-
-
-class _Nothing:
-    """Stands for what a look was not given."""
-
-    def __getattr__(self, name: str) -> NoReturn:
-        raise DeeperNeeded(name)
-
-
 def look(request: Request, deeper: Deeper | None = None) -> Observation:
     """Look at everything, as the user who owns the environment, with the environment's own Python.
 
     :raises DeeperNeeded: where the answer takes more, and ``deeper`` was not given.
     """
-    seen = Observation(request)
-    more: Any = deeper or _Nothing()
-    with ExitStack() as stack:
-        phases: tuple[Callable[[], None], ...] = (
-            lambda: _look_at_source(seen, stack, more),
-            lambda: _look_at_config(seen),
-            lambda: look_at_locations(seen),
-            lambda: look_at_revisions(seen, stack, more),
-            lambda: _look_at_install(seen),
-            lambda: _look_at_database(seen, more),
-            lambda: _look_at_plan(seen, more),
-        )
-        try:
-            _look_at_environment(seen)
-        except Refused as refused:
-            seen.problems.append(refused.problem)
-            return seen
+    seen = Observation(request, deeper or Deeper())
+    phases = (
+        _look_at_environment,
+        _look_at_source,
+        _look_at_config,
+        look_at_locations,
+        look_at_revisions,
+        _look_at_install,
+        _look_at_database,
+        _look_at_plan,
+    )
+    with seen.closing:
         for phase in phases:
             try:
-                phase()
+                phase(seen)
             except Refused as refused:
                 seen.problems.append(refused.problem)
+                if phase is _look_at_environment:
+                    break
     return seen
 
 
@@ -96,11 +79,10 @@ def _look_at_environment(seen: Observation) -> None:
     os.chdir(request.env_dir)
 
 
-def _look_at_source(seen: Observation, stack: ExitStack, deeper: Deeper) -> None:
-    request = seen.request
+def _look_at_source(seen: Observation) -> None:
+    request, repository = seen.request, seen.request.repository
     if not request.source_enabled:
         return
-    repository = request.repository
     if repository is None and not os.path.isdir(request.source_dir):
         raise Refused(
             "source_missing",
@@ -108,34 +90,31 @@ def _look_at_source(seen: Observation, stack: ExitStack, deeper: Deeper) -> None
             "Set rattail_schema_ext_source_repo, put the source there, "
             "or set rattail_schema_ext_source_enabled: false for a released package.",
         )
+    if repository is not None or os.path.exists(os.path.join(request.source_dir, ".git")):
+        seen.checkout = git.look_at(request.source_dir)
     if repository is None:
-        if os.path.exists(os.path.join(request.source_dir, ".git")):
-            seen.checkout = git.look_at(request.source_dir)
         return
-    seen.checkout = git.look_at(request.source_dir)
     if seen.checkout.modified:
         raise _modified(seen.checkout)
     wanted = git.wanted(repository, seen.checkout)
     if wanted.differs_from(seen.checkout):
-        deeper.look_at_commit(seen, repository, wanted, stack)
+        seen.deeper.look_at_commit(seen, repository, wanted)
     else:
         seen.wanted = wanted
 
 
 def _modified(checkout: git.Checkout) -> Refused:
-    stash = f"(git -C {checkout.directory} stash), then run again."
+    remedy = "Commit and push them, or drop them"
     if all(name.endswith(".pyc") for name in checkout.modified):
         # The .gitignore of Rattail's own project generator does not leave them out.
         remedy = (
             "Python compiles these anew: take them out of the repository (git rm --cached) and name __pycache__/ in"
-            f" .gitignore, drop the changes {stash}"
+            " .gitignore, drop the changes"
         )
-    else:
-        remedy = f"Commit and push them, or drop them {stash}"
     return Refused(
         "source_modified",
         f"The checkout {checkout.directory} has uncommitted changes: {', '.join(checkout.modified[:5])}.",
-        remedy,
+        f"{remedy} (git -C {checkout.directory} stash), then run again.",
     )
 
 
@@ -183,12 +162,10 @@ def _look_at_install(seen: Observation) -> None:
     if seen.source_failed:
         return
     reason = environment.install_reason(request.app, request.source_dir)
-    if not reason and seen.commits is not None and seen.wanted is not None:
+    if not reason and seen.commits and seen.wanted:
         changed = seen.commits.changes(seen.checkout.commit, seen.wanted.commit, environment.PACKAGING_FILES)
         reason = f"{changed[0]} changes" if changed else ""
-    if not reason:
-        return
-    if not request.install_enabled:
+    if reason and not request.install_enabled:
         raise Refused(
             "app_elsewhere",
             f"{sys.executable} does not have {request.source_dir} as it should ({reason}), "
@@ -198,7 +175,7 @@ def _look_at_install(seen: Observation) -> None:
     seen.install_reason = reason
 
 
-def _look_at_database(seen: Observation, deeper: Deeper) -> None:
+def _look_at_database(seen: Observation) -> None:
     request = seen.request
     if seen.section is None:
         return
@@ -206,8 +183,8 @@ def _look_at_database(seen: Observation, deeper: Deeper) -> None:
         url = database_url.database_url(request.config_file, request.base, os.environ)
     except database_url.Unsure:
         seen.fast_path = False
-        url = deeper.database_url(request.config_file, request.base)
-    seen.target = parse_url(url)
+        url = seen.deeper.database_url(request.config_file, request.base)
+    seen.target = seen.way = parse_url(url)
     contents = look_at_database(seen.target, request.base.tables)
     database_checks.refuse_unexpected(contents, request.expected_database)
     seen.version_table = VERSION_TABLE
@@ -215,7 +192,7 @@ def _look_at_database(seen: Observation, deeper: Deeper) -> None:
     if installed and not _env_is_cores(request, seen.section.script_location):
         # Its version table may have another name or schema, which only env.py knows.
         seen.fast_path = False
-        rows, seen.version_table = deeper.version_table(request.config_file, seen.section.options())
+        rows, seen.version_table = seen.deeper.version_table(request.config_file, seen.section.options())
         if seen.version_table != VERSION_TABLE:
             # What was seen is of another table, the one that has the usual name.
             contents = replace(contents, version_schema="", version_rights=VERSION_RIGHTS, other_version_tables=())
@@ -227,25 +204,21 @@ def _env_is_cores(request: Request, script_location: str) -> bool:
     """Whether ``env.py`` is the core package's own, which leaves the version table at Alembic's default."""
     if script_location != request.base.script_location:
         return False
-    directory = locations.resolve(
-        script_location,
-        config_file=request.config_file,
-        working_dir=request.env_dir,
-        package_directory=environment.package_directory,
-    ).directory
+    package, _, directory = script_location.partition(":")
+    env = Path(environment.package_directory(package) or "", directory, "env.py")
     try:
-        return "version_table" not in Path(directory, "env.py").read_text(encoding="utf-8")
+        return "version_table" not in env.read_text(encoding="utf-8")
     except OSError:
         return False
 
 
-def _look_at_plan(seen: Observation, deeper: Deeper) -> None:
+def _look_at_plan(seen: Observation) -> None:
     if seen.graph is None or seen.contents is None:
         return
     request, database = seen.request, seen.contents.identity["name"]
     seen.warnings += database_checks.judge_schemas(seen.contents, seen.graph.revisions)
     found = seen.plan = plan.make(seen.graph, seen.contents.rows, core_tables=seen.contents.core_tables)
-    refuse_syntax_errors(seen, {revision.path for revision in found.pending})
+    refuse_syntax_errors(seen, found.pending)
     implied = ", ".join(seen.graph.overlapping(found.rows))
     if implied:
         seen.warnings.append(
@@ -275,6 +248,6 @@ def _look_at_plan(seen: Observation, deeper: Deeper) -> None:
             "(playbooks/baseline.yml, the entry point baseline), then run again.",
         )
     if found.pending:
-        deeper.look_at_pending(seen)
+        seen.deeper.look_at_pending(seen)
     elif not request.database_option:
         seen.warnings += database_checks.warn_pooled(seen.contents)

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 
 from ..copies import scratch
@@ -15,66 +14,55 @@ from ..problem import Refused
 from ..revisions import script
 from ..revisions.graph import Revision
 from . import first_look
-from .observation import Observation, Ready
+from .observation import Deeper, Observation, Ready
 from .report import branch_names
 from .request import Request
 from .writable import judge_writable, refuse_without_backup, refuse_without_history, to_write
 
 
-class _Deeper:
-    """See :class:`observation.Deeper`."""
-
-    database_url = staticmethod(ask_app.database_url)
-    version_table = staticmethod(ask_app.version_table)
-    revisions = staticmethod(ask_app.revisions)
-
-    def look_at_commit(
-        self, seen: Observation, repository: git.Repository, wanted: git.Wanted, stack: ExitStack
-    ) -> None:
-        """Bring the commit wanted, and see whether the checkout can be moved to it."""
-        coming = stack.enter_context(commits.Commits(repository, seen.checkout))
-        target = coming.bring(wanted)
-        coming.refuse_unpushed(target)
-        coming.refuse_overwriting(target)
-        seen.moved_tags = coming.moved_tags()
-        seen.commits, seen.wanted = coming, target
-
-    def look_at_pending(self, seen: Observation) -> None:
-        """Read the pending revisions, warn, and see whether what they need is there.
-
-        ``seen.direct`` and ``seen.contents`` are of the way past a pooler afterwards, where the host's config has one.
-
-        :raises Refused: where the server, the role's rights, the backup or the history stand in the way.
-        """
-        ready = to_write(seen.ready())
-        seen.direct, seen.contents = ready.redirect, ready.contents
-        request = ready.request
-        _warn_of_order(seen, ready)
-        ready = judge_revisions(ready, ready.plan.pending, lambda *warnings: seen.warnings.extend(warnings))
-        seen.leaving, seen.concurrent_indexes = ready.leaving, ready.concurrent_indexes
-        if ready.backup_wanted:
-            refuse_without_backup(request, ready.way)
-        if request.rehearsal == "clone":
-            scratch.refuse_impossible(ready.way, bin_dir=request.postgresql_bin_dir)
-        elif request.rehearsal == "transaction":
-            for each in ready.plan.pending:
-                if each.revision in ready.leaving and script.inspect(ready.file(each)).leaves:
-                    raise cannot_be_rehearsed(f"revision {each.revision} ({each.path}) leaves its transaction")
-        refuse_without_history(request.history_dir)
-
-
 def look(request: Request) -> Observation:
     """Look at everything, as the user who owns the environment, with the environment's own Python."""
-    return first_look.look(request, _Deeper())
+    asked = (ask_app.database_url, ask_app.version_table, ask_app.revisions)
+    return first_look.look(request, Deeper(_look_at_commit, _look_at_pending, *asked))
+
+
+def _look_at_commit(seen: Observation, repository: git.Repository, wanted: git.Wanted) -> None:
+    """Bring the commit wanted, and see whether the checkout can be moved to it."""
+    coming = seen.closing.enter_context(commits.Commits(repository, seen.checkout))
+    target = coming.bring(wanted)
+    coming.refuse_unpushed(target)
+    coming.refuse_overwriting(target)
+    seen.moved_tags = coming.moved_tags()
+    seen.commits, seen.wanted = coming, target
+
+
+def _look_at_pending(seen: Observation) -> None:
+    """Read the pending revisions, warn, and see whether what they need is there.
+
+    :raises Refused: where the server, the role's rights, the backup or the history stand in the way.
+    """
+    ready = to_write(seen.ready())
+    seen.way, seen.contents = ready.way, ready.contents
+    request = ready.request
+    _warn_of_order(seen, ready)
+    ready = judge_revisions(ready, ready.plan.pending, lambda *warnings: seen.warnings.extend(warnings))
+    seen.leaving, seen.concurrent_indexes = ready.leaving, ready.concurrent_indexes
+    if ready.backup_wanted:
+        refuse_without_backup(request, ready.way)
+    if request.rehearsal == "clone":
+        scratch.refuse_impossible(ready.way, bin_dir=request.postgresql_bin_dir)
+    elif request.rehearsal == "transaction":
+        for each in ready.plan.pending:
+            if each.revision in ready.leaving and script.inspect(ready.file(each)).leaves:
+                raise cannot_be_rehearsed(f"revision {each.revision} ({each.path}) leaves its transaction")
+    refuse_without_history(request.history_dir)
 
 
 def judge_revisions(
     ready: Ready, revisions: Sequence[Revision], warn: Callable[..., None], function: str = "upgrade"
 ) -> Ready:
-    """Read the revisions that are to run, and see whether the role may do what they do.
+    """Read what ``upgrade`` or ``downgrade`` of the revisions to run does, and see whether the role may do it.
 
-    :param warn: takes warnings.
-    :param function: the one that is to run, ``upgrade`` or ``downgrade``.
     :returns: the same with ``leaving`` and ``concurrent_indexes`` of those revisions.
     :raises Refused: as :func:`writable.judge_writable` does.
     """
@@ -86,15 +74,8 @@ def judge_revisions(
         warn(*script.leaving(name, found))
     warn(*script.not_read({each.revision: facts[each.revision] for each in read if each.location != core}))
     needs = script.demands(facts.values())
-    warn(
-        *judge_writable(
-            ready.contents,
-            altered=needs.altered,
-            referenced=needs.referenced,
-            option=ready.request.database_option,
-            creates=needs.creates or function == "upgrade",
-        )
-    )
+    creates, option = needs.creates or function == "upgrade", ready.request.database_option
+    warn(*judge_writable(ready.contents, needs.altered, needs.referenced, option=option, creates=creates))
     return replace(
         ready,
         leaving=frozenset(name for name, found in facts.items() if found.leaves or found.unread),
@@ -104,16 +85,13 @@ def judge_revisions(
 
 def _warn_of_order(seen: Observation, ready: Ready) -> None:
     """Warn of foreign keys that nothing but the order of the version locations provides for."""
-    graph, pending = ready.graph, ready.plan.pending
-    names = branch_names(ready.locations, graph)
-    for location in dict.fromkeys(each.location for each in pending):
-        if location == ready.request.base.version_location:
-            continue
-        revisions = [each for each in graph.revisions.values() if each.location == location]
-        facts = {each.path: script.inspect(ready.file(each)) for each in revisions}
-        warning = script.unordered_foreign_keys(
-            graph, facts, location, names[location], [each.revision for each in pending]
-        )
+    graph, core = ready.graph, ready.request.base.version_location
+    names, pending = branch_names(ready.locations, graph), [each.revision for each in ready.plan.pending]
+    waiting = dict.fromkeys(each.location for each in ready.plan.pending if each.location != core)
+    revisions = (each for each in graph.revisions.values() if each.location in waiting)
+    facts = {each.path: script.inspect(ready.file(each)) for each in revisions}
+    for location in waiting:
+        warning = script.unordered_foreign_keys(graph, facts, location, names[location], pending)
         seen.warnings += [warning] if warning else []
 
 

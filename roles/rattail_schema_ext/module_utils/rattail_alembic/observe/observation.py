@@ -4,10 +4,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, fields
-from typing import Any, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 from ..config import section
 from ..cores import Core
@@ -19,6 +19,24 @@ from ..revisions.graph import Graph, Revision, RevisionFile
 from ..revisions.locations import Location
 from ..revisions.plan import EMPTY, Plan
 from .request import Request
+
+
+class DeeperNeeded(Exception):
+    """The look takes more than files and one query."""
+
+
+def _needed(*_arguments: Any) -> NoReturn:
+    raise DeeperNeeded
+
+
+class Deeper(NamedTuple):
+    """What a look needs more, where something is to be done or the config cannot be read as text; see ``look``."""
+
+    look_at_commit: Callable[[Observation, git.Repository, git.Wanted], None] = _needed
+    look_at_pending: Callable[[Observation], None] = _needed
+    database_url: Callable[[str, Core], str] = _needed
+    version_table: Callable[[str, Mapping[str, str]], tuple[tuple[str, ...], str]] = _needed
+    revisions: Callable[[str, Mapping[str, str], Sequence[tuple[str, str]]], list[dict[str, Any]]] = _needed
 
 
 class Commits(Protocol):
@@ -36,6 +54,8 @@ class Observation:
     """What was seen. A part that could not be looked at keeps its empty value, and a problem says why."""
 
     request: Request
+    deeper: Deeper
+    closing: ExitStack = field(default_factory=ExitStack)  # once the look is over
     problems: list[Problem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     alembic: str = ""
@@ -47,7 +67,6 @@ class Observation:
     options: dict[str, str] = field(default_factory=dict)
     section: section.Wanted | None = None
     locations: list[Location] = field(default_factory=list)
-    own_files: list[RevisionFile] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
     leaving: frozenset[str] = frozenset()
     concurrent_indexes: Mapping[str, str] = field(default_factory=dict)
@@ -55,21 +74,11 @@ class Observation:
     versions_needed: bool = False
     install_reason: str = ""
     target: Target | None = None
-    direct: Target | None = None
+    way: Target | None = None
     contents: Contents | None = None
     version_table: str = ""
     plan: Plan | None = None
     fast_path: bool = True
-
-    @property
-    def way(self) -> Target | None:
-        """The way to the database: past a pooler where there is one, else the app's own."""
-        return self.direct or self.target
-
-    @property
-    def moves(self) -> bool:
-        """Whether the work tree is not at the commit wanted."""
-        return self.wanted is not None and self.wanted.differs_from(self.checkout)
 
     @property
     def source_failed(self) -> bool:
@@ -80,7 +89,7 @@ class Observation:
     def todo(self) -> list[str]:
         """The phases that have something to do, in order."""
         needed = {
-            "source": self.moves,
+            "source": self.wanted is not None and self.wanted.differs_from(self.checkout),
             "install": self.install_reason,
             "config": self.section is not None and self.section.needed,
             "versions": self.versions_needed,
@@ -94,31 +103,13 @@ class Observation:
         return Ready(**{each.name: getattr(self, each.name) for each in fields(Ready)})
 
 
-class Deeper(Protocol):
-    """What a look needs more, where something is to be done or the config cannot be read as text."""
-
-    def look_at_commit(
-        self, seen: Observation, repository: git.Repository, wanted: git.Wanted, stack: ExitStack
-    ) -> None: ...
-
-    def database_url(self, config_file: str, core: Core) -> str: ...
-
-    def version_table(self, config_file: str, options: Mapping[str, str]) -> tuple[tuple[str, ...], str]: ...
-
-    def revisions(
-        self, config_file: str, options: Mapping[str, str], directories: Sequence[tuple[str, str]]
-    ) -> list[dict[str, Any]]: ...
-
-    def look_at_pending(self, seen: Observation) -> None: ...
-
-
 @dataclass(frozen=True)
 class Ready:
     """What is known once a look has come to a plan; see :class:`Observation`.
 
     ``target`` is where the app's config leads, and ``way`` how the same database is reached for a change: past a pooler
     where there is one. ``texts`` are those of all revisions, by path. Of the revisions that are to run, ``leaving`` are
-    those that leave their transaction, or may do so where they could not be read. ``concurrent_indexes`` has the
+    those that leave their transaction, or may do so where they could not be read, and ``concurrent_indexes`` the
     indexes that they build concurrently: index → revision.
     """
 

@@ -37,10 +37,10 @@ def answer(seen: Observation, *, check_mode: bool = False, excused: Iterable[str
         current_before=rows,
         current_after=list(rows),
         pending=describe(seen.locations, seen.graph, pending) if seen.graph else [],
-        branches=_branches(seen),
+        branches=_branches(seen, seen.graph) if seen.graph else [],
         database=Database(**seen.contents.identity) if seen.contents else None,
         source=_source(seen),
-        config=_config(seen),
+        config=Config(seen.request.config_file, seen.config_owner),
         versions=next((each.directory for each in seen.locations if each.spec == standard(seen.request.app)), ""),
         install_reason=seen.install_reason,
         alembic_version=seen.alembic,
@@ -50,6 +50,9 @@ def answer(seen: Observation, *, check_mode: bool = False, excused: Iterable[str
         problems=[Problem(each.code, each.cause, each.remedy) for each in seen.problems],
         msg="" if absent else " ".join(map(str, problems)),
     )
+    if seen.section:
+        found.config.section = Section(**seen.section.for_template())
+        found.config.reasons = list(seen.section.reasons)
     found.warn(*map(mask, seen.warnings))
     if absent and seen.problems:
         found.warn(f"Nothing can be told yet: {seen.problems[0].cause}")
@@ -58,33 +61,19 @@ def answer(seen: Observation, *, check_mode: bool = False, excused: Iterable[str
 
 
 def _source(seen: Observation) -> Source:
-    here = seen.checkout
+    here, wanted, version = seen.checkout, seen.wanted, ""
+    if wanted is not None:
+        # What git is asked for. Never HEAD: a clone remembers what that was when it was made.
+        version = wanted.branch or (wanted.commit if wanted.ref in ("", "HEAD") else seen.request.source_version)
     return Source(
         directory=seen.request.source_dir if seen.request.source_enabled else "",
+        branch=here.branch,
         before=here.commit,
         after=here.commit,
-        wanted=seen.wanted.commit if seen.wanted else here.commit,
-        branch=here.branch,
-        version=_version_for_git(seen),
+        wanted=wanted.commit if wanted else here.commit,
+        version=version,
         moved_tags=list(seen.moved_tags),
     )
-
-
-def _config(seen: Observation) -> Config:
-    section = Section(**seen.section.for_template()) if seen.section else None
-    reasons = list(seen.section.reasons) if seen.section else []
-    return Config(path=seen.request.config_file, owner=seen.config_owner, section=section, reasons=reasons)
-
-
-def _version_for_git(seen: Observation) -> str:
-    """What git is asked for: by branch or tag, where the version wanted is one, else by the commit in full.
-
-    Never by ``HEAD``: a clone remembers what that was when it was made.
-    """
-    target = seen.wanted
-    if target is None:
-        return ""
-    return target.branch or (target.commit if target.ref in ("", "HEAD") else seen.request.source_version)
 
 
 def describe(locations: Iterable[Location], graph: Graph, seconds: Mapping[str, float | None]) -> list[Revision]:
@@ -112,17 +101,13 @@ def as_diff(
     undone: bool = False,
     executed: Mapping[str, Sequence[str]] | None = None,
 ) -> Diff:
-    """Revisions as Ansible's ``--diff`` shows them: lines that come in, or, with ``undone``, that go.
-
-    :param executed: for each revision the SQL that it executed, where that is known.
-    """
+    """Revisions, with the SQL that each executed, as ``--diff`` shows them: lines that come, or that go if undone."""
     lines = ""
     for each in revisions:
         lines += f"{each.branch} {each.revision} {each.message}\n"
         lines += "".join(f"    {sql}\n" for sql in (executed or {}).get(each.revision, ()))
     header = f"revisions applied to {database.name if database else ''}"
-    before, after = (lines, "") if undone else ("", lines)
-    return Diff(before_header=header, after_header=header, before=before, after=after)
+    return Diff(header, header, lines, "") if undone else Diff(header, header, "", lines)
 
 
 def branch_names(locations: Iterable[Location], graph: Graph) -> dict[str, str]:
@@ -139,10 +124,8 @@ def branch_names(locations: Iterable[Location], graph: Graph) -> dict[str, str]:
     return names
 
 
-def _branches(seen: Observation) -> list[Branch]:
-    if seen.graph is None:
-        return []
-    names = branch_names(seen.locations, seen.graph)
+def _branches(seen: Observation, graph: Graph) -> list[Branch]:
+    names = branch_names(seen.locations, graph)
     rows = seen.plan.rows if seen.plan else ()
     waiting = [revision.location for revision in seen.plan.pending] if seen.plan else []
     return [
@@ -150,8 +133,8 @@ def _branches(seen: Observation) -> list[Branch]:
             branch=names[location.spec],
             location=location.spec,
             directory=location.directory,
-            heads=list(seen.graph.heads_in(location.spec)),
-            current=list(seen.graph.current_in(location.spec, rows)),
+            heads=list(graph.heads_in(location.spec)),
+            current=list(graph.current_in(location.spec, rows)),
             pending=waiting.count(location.spec),
         )
         for location in seen.locations

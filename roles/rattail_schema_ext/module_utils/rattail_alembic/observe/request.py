@@ -1,10 +1,6 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the user asked for.
-
-Each field is a variable of the role's, ``rattail_schema_ext_`` before its name, and a parameter of the modules. What it
-means stands in ``meta/argument_specs.yml``.
-"""
+"""What the user asked for, as the modules' parameters have it."""
 
 from __future__ import annotations
 
@@ -25,15 +21,9 @@ _BELOW_ENV = {
     "history_dir": "app/schema-history",
     "revision_review_dir": "app/schema-reviews",
 }
-_TYPES = {
-    "str": {"type": "str"},
-    "Path": {"type": "path"},
-    "bool": {"type": "bool"},
-    "int": {"type": "int"},
-    "float": {"type": "float"},
-    "tuple[str, ...]": {"type": "list", "elements": "str"},
-    "Mapping[str, Sequence[str]]": {"type": "dict"},
-}
+_LIST = "tuple[str, ...]"
+# What Ansible calls types that have another name in Python.
+_TYPES = {"Path": "path", _LIST: "list", "Mapping[str, Sequence[str]]": "dict"}
 
 
 def one_of(default: str, *others: str) -> Any:
@@ -43,7 +33,7 @@ def one_of(default: str, *others: str) -> Any:
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for. Paths are absolute."""
+    """What the user asked for: variables of the role's, named without ``rattail_schema_ext_``. Paths are absolute."""
 
     app: str
     env_dir: Path
@@ -91,7 +81,7 @@ class Request:
         names = {each.name for each in fields(cls)}
         given = {name: value for name, value in parameters.items() if name in names and value is not None}
         for each in fields(cls):
-            if each.type == "tuple[str, ...]":
+            if each.type == _LIST:
                 given[each.name] = tuple(given.get(each.name, ()))
         given["prefixes"] = given["prefixes"] or (given["app"].split(".")[0],)
         for name, place in _BELOW_ENV.items():
@@ -115,12 +105,14 @@ def argument_spec() -> dict[str, dict[str, Any]]:
     """The parameters that make a :class:`Request`, as AnsibleModule wants them described."""
     spec: dict[str, dict[str, Any]] = {}
     for each in fields(Request):
-        about: dict[str, Any] = dict(_TYPES[str(each.type)])
-        if each.default is MISSING and each.default_factory is MISSING:
-            about["required"] = True
-        elif each.default is MISSING:
+        about: dict[str, Any] = {"type": _TYPES.get(str(each.type), each.type)}
+        if each.type == _LIST:
+            about.update(elements="str", default=[])
+        elif each.default is not MISSING:
+            about["default"] = each.default
+        elif each.default_factory is not MISSING:
             about["default"] = {}
         else:
-            about["default"] = list(each.default) if isinstance(each.default, tuple) else each.default
+            about["required"] = True
         spec[each.name] = {**about, **each.metadata}
     return spec

@@ -12,8 +12,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Container, Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ..host import environment, git
@@ -21,8 +20,7 @@ from ..problem import Refused
 from ..revisions import locations
 from ..revisions.graph import Graph, Revision, RevisionFile, Unreadable, is_revision_file
 from ..revisions.locations import Location
-from .observation import Deeper, Observation, Ready
-from .request import Request
+from .observation import Observation, Ready
 
 
 def look_at_locations(seen: Observation) -> None:
@@ -30,14 +28,16 @@ def look_at_locations(seen: Observation) -> None:
     if seen.section is None or seen.source_failed:
         return
     request = seen.request
-    files: list[str] = []
-    if seen.commits is not None and seen.wanted is not None:
-        files = seen.commits.files(seen.wanted.commit)
+    files = seen.commits.files(seen.wanted.commit) if seen.commits and seen.wanted else []
     for spec in seen.section.version_locations:
         package = locations.package_of(spec)
+        top = package.split(".")[0]
+        installed = environment.package_directory(top)
         # A package of the same name in the source may be another one; only what comes from there counts.
-        ours = request.source_enabled and package and _comes_from_source(request, package.split(".")[0])
-        offered = (files or locations.source_files(request.source_dir, package)) if ours else []
+        ours = top == request.app.split(".")[0] or (installed and environment.is_below(installed, request.source_dir))
+        offered: list[str] = []
+        if request.source_enabled and package and ours:
+            offered = files or locations.source_files(request.source_dir, package)
         seen.locations.append(
             locations.resolve(
                 spec,
@@ -50,19 +50,8 @@ def look_at_locations(seen: Observation) -> None:
         )
 
 
-def _comes_from_source(request: Request, package: str) -> bool:
-    if package == request.app.split(".")[0]:
-        return True
-    found = environment.package_directory(package)
-    return found is not None and environment.is_below(found, request.source_dir)
-
-
-def look_at_revisions(seen: Observation, stack: ExitStack, deeper: Deeper) -> None:
-    """The graph of all revision files, and warnings about it.
-
-    :param stack: takes what has to live as long as the look does.
-    :param deeper: asks Alembic where a file cannot be read as text.
-    """
+def look_at_revisions(seen: Observation) -> None:
+    """The graph of all revision files, and warnings about it."""
     if seen.section is None:
         return
     files: dict[str, list[RevisionFile]] = {}
@@ -75,45 +64,40 @@ def look_at_revisions(seen: Observation, stack: ExitStack, deeper: Deeper) -> No
         elif os.path.realpath(location.directory) not in directories:
             directories.add(os.path.realpath(location.directory))
             files[location.spec] = found
-            if location.relative is not None:
-                seen.own_files += found
     if not seen.locations or seen.problems:
         return
+    every = [file for found in files.values() for file in found]
     try:
-        if _is_on(seen.options.get("sourceless", "")):
+        if _is_on(seen, "sourceless"):
             raise Unreadable("sourceless revisions are no text")
-        seen.graph = Graph.from_files(file for found in files.values() for file in found)
+        seen.graph = Graph.from_files(every)
     except Unreadable:
         seen.fast_path = False
-        seen.graph = _graph_by_alembic(seen, seen.section.options(), files, stack, deeper)
-    seen.texts = {file.path: file.text for found in files.values() for file in found}
+        seen.graph = _graph_by_alembic(seen, seen.section.options(), files)
+    seen.texts = {file.path: file.text for file in every}
     _judge_revisions(seen, seen.graph)
 
 
-def _is_on(value: str) -> bool:
-    return value.strip().lower() in ("1", "true", "yes", "on")
+def _is_on(seen: Observation, option: str) -> bool:
+    return seen.options.get(option, "").strip().lower() in ("1", "true", "yes", "on")
 
 
 def _revision_files(seen: Observation, location: Location) -> list[RevisionFile] | None:
     """The revision files of a location at the commit wanted; None where the location does not exist."""
-    recursive = _is_on(seen.options.get("recursive_version_locations", ""))
-    on_disk: list[str] = []
-    if location.directory and os.path.isdir(location.directory):
-        on_disk = _revisions(locations.names_in(location.directory, recursive=recursive))
-    elif seen.commits is None or location.relative is None:
+    recursive = _is_on(seen, "recursive_version_locations")
+    commits, wanted, below = seen.commits, seen.wanted, location.relative
+    if not os.path.isdir(location.directory) and (commits is None or below is None):
         return None
-    if location.relative is None or seen.request.repository is None:
-        return _from_disk(location, on_disk)
+    on_disk = _revisions(locations.names_in(location.directory, recursive=recursive))
     uncommitted = _uncommitted(seen, location, on_disk)
-    if seen.commits is None or seen.wanted is None:
+    if commits is None or wanted is None or below is None:
         return _from_disk(location, on_disk)
-    commit, below = seen.wanted.commit, location.relative
-    everything = list(locations.names_below(seen.commits.files(commit, below), below, recursive=recursive))
+    everything = list(locations.names_below(commits.files(wanted.commit, below), below, recursive=recursive))
     if not everything and not uncommitted:
         # what is on disk now goes with the checkout
         return None
     names = _revisions(everything)
-    texts = seen.commits.read(commit, [os.path.join(below, name) for name in names]).values()
+    texts = commits.read(wanted.commit, [os.path.join(below, name) for name in names]).values()
     return [_file(location, name, text) for name, text in zip(names, texts)] + _from_disk(location, uncommitted)
 
 
@@ -137,15 +121,16 @@ def _from_disk(location: Location, names: Iterable[str]) -> list[RevisionFile]:
 
 def _uncommitted(seen: Observation, location: Location, on_disk: list[str]) -> list[str]:
     """Revision files in the work tree that git does not know: allowed, or a problem."""
-    if not seen.checkout.commit or location.relative is None:
+    checkout, below = seen.checkout, location.relative
+    if seen.request.repository is None or not checkout.commit or below is None:
         return []
-    known = git.tracked(seen.checkout.directory, location.relative)
-    uncommitted = [name for name in on_disk if os.path.join(location.relative, name) not in known]
+    known = git.tracked(checkout.directory, below)
+    uncommitted = [name for name in on_disk if os.path.join(below, name) not in known]
     if uncommitted and not seen.request.allow_uncommitted_revisions:
         raise Refused(
             "revision_uncommitted",
-            f"The checkout {seen.checkout.directory} has a revision that git does not know: "
-            f"{os.path.join(location.relative, uncommitted[0])}.",
+            f"The checkout {checkout.directory} has a revision that git does not know: "
+            f"{os.path.join(below, uncommitted[0])}.",
             "Commit and push it, move it away, or set rattail_schema_ext_allow_uncommitted_revisions: true.",
         )
     return uncommitted
@@ -178,38 +163,25 @@ def _judge_missing(seen: Observation, location: Location) -> None:
     raise Refused("location_missing", cause, f"{remedy}.")
 
 
-def _graph_by_alembic(
-    seen: Observation,
-    options: Mapping[str, str],
-    files: Mapping[str, list[RevisionFile]],
-    stack: ExitStack,
-    deeper: Deeper,
-) -> Graph:
+def _graph_by_alembic(seen: Observation, options: Mapping[str, str], files: Mapping[str, list[RevisionFile]]) -> Graph:
     """The graph as Alembic loads it, from copies where the files are those of a commit not checked out."""
     directories: list[tuple[str, str]] = []
     for location in seen.locations:
         directory = location.directory
-        if seen.commits is not None and location.relative is not None:
-            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="rattail_schema_ext_"))
+        if seen.commits and location.relative is not None:
+            directory = seen.closing.enter_context(tempfile.TemporaryDirectory(prefix="rattail_schema_ext_"))
             for file in files.get(location.spec, []):
                 copy = Path(directory, os.path.basename(file.path))
                 copy.write_bytes(file.text.encode("utf-8", errors="surrogateescape"))
         if os.path.isdir(directory):
             directories.append((location.spec, directory))
-    rows = deeper.revisions(seen.request.config_file, options, directories)
     places = {location.spec: location.directory for location in seen.locations}
-    return Graph(
-        Revision(
-            revision=row["revision"],
-            down_revision=tuple(row["down_revision"]),
-            branch_labels=tuple(row["branch_labels"]),
-            depends_on=tuple(row["depends_on"]),
-            message=row["message"],
-            path=os.path.join(places[row["location"]], os.path.basename(row["path"])),
-            location=row["location"],
-        )
-        for row in rows
-    )
+    revisions = []
+    for row in seen.deeper.revisions(seen.request.config_file, options, directories):
+        row["path"] = os.path.join(places[row["location"]], os.path.basename(row["path"]))
+        names = {name: tuple(row[name]) for name in ("down_revision", "branch_labels", "depends_on")}
+        revisions.append(Revision(**{**row, **names}))
+    return Graph(revisions)
 
 
 def _judge_revisions(seen: Observation, graph: Graph) -> None:
@@ -236,21 +208,19 @@ def _judge_revisions(seen: Observation, graph: Graph) -> None:
         )
 
 
-def refuse_syntax_errors(seen: Observation, paths: Container[str]) -> None:
-    """See that the app's own revision files ``paths`` are Python as a whole; a look reads their headers only.
-
-    :raises Refused: where one of them is not.
-    """
-    for file in seen.own_files:
-        if file.path not in paths:
+def refuse_syntax_errors(seen: Observation, revisions: Iterable[Revision]) -> None:
+    """Refuse (``revision_syntax``) those in the app's source that are no Python: a look reads only their headers."""
+    ours = {location.spec for location in seen.locations if location.relative is not None}
+    for each in revisions:
+        if each.location not in ours:
             continue
         try:
-            compile(file.text, file.path, "exec", dont_inherit=True)
+            compile(seen.texts.get(each.path, ""), each.path, "exec", dont_inherit=True)
         except (SyntaxError, ValueError) as error:
             line = getattr(error, "lineno", None) or 1
             raise Refused(
                 "revision_syntax",
-                f"The revision file {file.path} cannot be run: {getattr(error, 'msg', error)} (line {line}).",
+                f"The revision file {each.path} cannot be run: {getattr(error, 'msg', error)} (line {line}).",
                 "Mend it, commit and push it, then run again.",
             ) from None
 
@@ -267,11 +237,10 @@ def kept_checksums(directory: str, app: str) -> dict[str, str]:
     """
     path = checksums_file(directory, app)
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return {str(name): str(value) for name, value in found["revisions"].items()}
+        return dict(json.loads(path.read_text(encoding="utf-8"))["revisions"])
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise Refused(
             "checksums_unreadable",
             f"{path} cannot be read: {error}.",
@@ -281,8 +250,7 @@ def kept_checksums(directory: str, app: str) -> dict[str, str]:
 
 def current_checksums(ready: Ready) -> dict[str, str]:
     """The same as the files are now, for all applied revisions that are not core's."""
-    core = ready.request.base.version_location
-    applied = ready.graph.applied(ready.plan.rows)
+    core, applied = ready.request.base.version_location, ready.graph.applied(ready.plan.rows)
     return {
         name: hashlib.sha256(ready.texts[each.path].encode("utf-8", errors="surrogateescape")).hexdigest()
         for name, each in ready.graph.revisions.items()

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from ..config import database_url
 from ..copies import backup
-from ..postgres.contents import VERSION_RIGHTS, VERSION_TABLE, Contents, OthersTable, look_at, quoted
+from ..postgres.contents import VERSION_RIGHTS, VERSION_TABLE, Contents, look_at, quoted
 from ..postgres.url import Target, parse_url
 from ..problem import Refused
 from .database_checks import listed, place, pooled, search_path
@@ -20,23 +20,23 @@ from .request import Request
 
 # What a look finds missing for the revisions that are pending; what else writes asks for what it needs itself.
 UPGRADES_OWN = frozenset({"rights_missing"})
+Names = Collection[str]
 
 
 def judge_writable(
     contents: Contents,
+    altered: Names = (),
+    referenced: Names = (),
     *,
-    altered: Collection[str] = (),
-    referenced: Collection[str] = (),
     option: str = "",
     creates: bool = True,
-    rights: Collection[str] = VERSION_RIGHTS,
+    rights: Names = VERSION_RIGHTS,
 ) -> list[str]:
     """Warnings about what is to be written to the database.
 
-    :param contents: of the way by which it is written to.
     :param altered: tables, there already, that are to be altered, dropped or renamed; bare names, or ``schema.name``.
     :param referenced: those that foreign keys are to be made to.
-    :param option: the config option (``section:option``) of that way; empty for the app's own database URL.
+    :param option: the config option (``section:option``) that ``contents`` was reached by; empty for the app's own URL.
     :param creates: whether something new is to be made in the schema, as a version table is that is not there.
     :param rights: those on the version table that are needed, where it is there.
     :raises Refused: ``database_read_only``, ``database_pooled`` or ``rights_missing``.
@@ -46,7 +46,14 @@ def judge_writable(
     refused = pooled(contents, option)
     if refused is not None:
         raise refused
-    _refuse_missing_rights(contents, altered, referenced, rights, creates=creates)
+    lacks = _lacks(contents, altered, referenced, rights, creates)
+    if lacks:
+        commands = (command for each in lacks.values() for command in each)
+        raise Refused(
+            "rights_missing",
+            f"The role {contents.identity['user']} lacks what is needed in {place(contents)}: {'; '.join(lacks)}.",
+            f"Give it, as a superuser: {'; '.join(commands)}.",
+        )
     if creates and contents.version_schema and contents.schema != contents.version_schema:
         return [
             f"The version table of {place(contents)} lies in schema {contents.version_schema}, but new tables "
@@ -75,48 +82,27 @@ def _refuse_read_only(contents: Contents) -> None:
     raise Refused("database_read_only", cause, remedy)
 
 
-def _refuse_missing_rights(
-    contents: Contents,
-    altered: Collection[str],
-    referenced: Collection[str],
-    rights: Collection[str],
-    *,
-    creates: bool,
-) -> None:
-    """Refuse (``rights_missing``) where the role lacks a right that is needed."""
-    role = quoted(contents.identity["user"])
-    lacks, commands = [], []
+def _lacks(contents: Contents, altered: Names, referenced: Names, rights: Names, creates: bool) -> dict[str, list[str]]:
+    """What the role lacks, in words → the SQL that gives it; see :func:`judge_writable`."""
+    role, table = quoted(contents.identity["user"]), f"{quoted(contents.version_schema)}.{VERSION_TABLE}"
+    lacks: dict[str, list[str]] = {}
     if creates and not contents.may_create:
-        lacks.append(f"CREATE on schema {contents.schema}")
-        commands.append(f"GRANT CREATE ON SCHEMA {quoted(contents.schema)} TO {role}")
-    missing = [right for right in VERSION_RIGHTS if right in rights and right not in contents.version_rights]
+        lacks[f"CREATE on schema {contents.schema}"] = [f"GRANT CREATE ON SCHEMA {quoted(contents.schema)} TO {role}"]
+    missing = ", ".join(right for right in rights if right not in contents.version_rights)
     if missing:
-        what, table = ", ".join(missing), f"{quoted(contents.version_schema)}.{VERSION_TABLE}"
-        lacks.append(f"{what} on the version table {table}")
-        commands.append(f"GRANT {what} ON {table} TO {role}")
-    foreign = [table for table in contents.others if _named(table, altered)]
+        lacks[f"{missing} on the version table {table}"] = [f"GRANT {missing} ON {table} TO {role}"]
+    names = {each: {each.name, f"{each.schema}.{each.name}"} for each in contents.others}
+    sql = {each: f"{quoted(each.schema)}.{quoted(each.name)}" for each in contents.others}
+    foreign = [each for each in contents.others if names[each].intersection(altered)]
     if foreign:
-        owners = listed(sorted({table.owner for table in foreign}))
-        lacks.append(f"ownership of {listed(table.name for table in foreign)}, which belong to {owners}")
-        commands += [f"ALTER TABLE {_qualified(table)} OWNER TO {role}" for table in foreign]
-    closed = [table for table in contents.others if not table.may_reference and _named(table, referenced)]
+        owners = listed(sorted({each.owner for each in foreign}))
+        what = f"ownership of {listed(each.name for each in foreign)}, which belong to {owners}"
+        lacks[what] = [f"ALTER TABLE {sql[each]} OWNER TO {role}" for each in foreign]
+    closed = [each for each in contents.others if not each.may_reference and names[each].intersection(referenced)]
     if closed:
-        lacks.append(f"REFERENCES on {listed(table.name for table in closed)}")
-        commands += [f"GRANT REFERENCES ON {_qualified(table)} TO {role}" for table in closed]
-    if lacks:
-        raise Refused(
-            "rights_missing",
-            f"The role {contents.identity['user']} lacks what is needed in {place(contents)}: {'; '.join(lacks)}.",
-            f"Give it, as a superuser: {'; '.join(commands)}.",
-        )
-
-
-def _named(table: OthersTable, names: Collection[str]) -> bool:
-    return table.name in names or f"{table.schema}.{table.name}" in names
-
-
-def _qualified(table: OthersTable) -> str:
-    return f"{quoted(table.schema)}.{quoted(table.name)}"
+        what = f"REFERENCES on {listed(each.name for each in closed)}"
+        lacks[what] = [f"GRANT REFERENCES ON {sql[each]} TO {role}" for each in closed]
+    return lacks
 
 
 def to_write(ready: Ready) -> Ready:
@@ -127,8 +113,7 @@ def to_write(ready: Ready) -> Ready:
     request, seen = ready.request, ready.contents
     if not request.database_option:
         return ready
-    url = database_url.direct_url(request.config_file, request.base, os.environ, request.database_option)
-    direct = parse_url(url)
+    direct = parse_url(database_url.direct_url(request.config_file, request.base, os.environ, request.database_option))
     found = look_at(direct, request.base.tables)
     refuse_another_place(seen, found, request.database_option)
     found = replace(found, rows=seen.rows, other_version_tables=seen.other_version_tables)
@@ -138,8 +123,7 @@ def to_write(ready: Ready) -> Ready:
 def refuse_another_place(app: Contents, direct: Contents, option: str) -> None:
     """Refuse (``database_option_elsewhere``) a URL for migrations that leads elsewhere than the app's own.
 
-    It has to be the same database of the same server, with the same schema for new tables and the same
-    version table; only the way to it and the role may differ.
+    Only the way and the role may differ: not the server, the database, or the schemas of new tables and version table.
     """
     if direct.incarnation != app.incarnation:
         differ = f"another database ({place(direct)}) than the app's own URL ({place(app)})"
@@ -157,24 +141,14 @@ def refuse_another_place(app: Contents, direct: Contents, option: str) -> None:
 
 
 def refuse_without_backup(request: Request, way: Target) -> None:
-    """See that the backup that is asked for can be made.
-
-    :raises Refused: where it cannot.
-    """
+    """Refuse to go on where the backup that is asked for cannot be made."""
     backup.refuse_impossible(
-        way,
-        mode=request.backup,
-        directory=request.backup_dir,
-        app=request.app,
-        bin_dir=request.postgresql_bin_dir,
+        way, mode=request.backup, directory=request.backup_dir, app=request.app, bin_dir=request.postgresql_bin_dir
     )
 
 
 def refuse_without_history(directory: str) -> None:
-    """See beforehand that a run can be written down.
-
-    :raises Refused: where the directory is there and not ours to write, or cannot be made.
-    """
+    """Refuse (``history_unwritable``) a directory that is there and not ours to write, or cannot be made."""
     place = directory
     while not os.path.isdir(place) and place != os.path.dirname(place):
         place = os.path.dirname(place)
