@@ -154,7 +154,7 @@ def _look_at_config(seen: Observation) -> None:
         alembic_version=environment.version_tuple(seen.alembic),
     )
     seen.warnings += [*present.warnings, *seen.section.warnings]
-    if not seen.section.needed:
+    if not seen.section.reasons:
         return
     seen.warnings += [f"[alembic] in {request.config_file}: {reason}." for reason in seen.section.reasons]
     if not request.config_enabled:

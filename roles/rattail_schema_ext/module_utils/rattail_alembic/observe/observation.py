@@ -82,7 +82,7 @@ class Observation:
         needed = {
             "source": self.moves,
             "install": self.install_reason,
-            "config": self.section is not None and self.section.needed,
+            "config": self.section is not None and self.section.reasons,
             "versions": self.versions_needed,
             "upgrade": self.plan is not None and self.plan.pending,
         }
