@@ -86,7 +86,7 @@ def _look_at_environment(seen: Observation) -> None:
                 f"rattail_schema_ext_{name} is {path!r}, which is no absolute path.",
                 "Begin it with a slash: which directory it would count from differs between tasks.",
             )
-    if not environment.is_running_in(request.env_dir):
+    if not environment.is_same(sys.prefix, request.env_dir):
         raise environment.explain_from_outside(request.env_dir, request.user)
     environment.refuse_wrong_user(request.user)
     environment.refuse_missing(request.base.package)

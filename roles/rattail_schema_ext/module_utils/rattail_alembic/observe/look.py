@@ -34,9 +34,10 @@ class _Deeper:
         """Bring the commit wanted, and see whether the checkout can be moved to it."""
         coming = stack.enter_context(commits.Commits(repository, seen.checkout))
         target = coming.bring(wanted)
-        coming.refuse_unpushed(target)
-        coming.refuse_overwriting(target)
-        seen.moved_tags = coming.moved_tags()
+        if seen.checkout.commit:
+            coming.refuse_unpushed(target)
+            coming.refuse_overwriting(target)
+            seen.moved_tags = coming.moved_tags()
         seen.commits, seen.wanted = coming, target
 
     def look_at_pending(self, seen: Observation) -> None:
