@@ -44,7 +44,6 @@ ANSWERED = {
         default.record_changes = true
         default.pool_pre_ping = true
         default.echo = false
-        default.poolclass = sqlalchemy.pool:NullPool
         """
     },
     "from a required file": {
@@ -157,9 +156,6 @@ UNSURE = {
     "an option that may be anything": f"[rattail.db]\ndefault.url = {URL}\ndefault.connect_args = x\n",
     "a number that is none": f"[rattail.db]\ndefault.url = {URL}\ndefault.pool_size = many\n",
     "a pool of the app's": f"[rattail.db]\ndefault.url = {URL}\ndefault.poolclass = poser.pool:Pool\n",
-    "a pool that takes no size": (
-        f"[rattail.db]\ndefault.url = {URL}\ndefault.poolclass = sqlalchemy.pool:NullPool\ndefault.pool_size = 1\n"
-    ),
     "a pool without a URL": f"[rattail.db]\ndefault.poolclass = poser.pool:Pool\nsqlalchemy.url = {URL}\n",
     "a plugin": f"[rattail.db]\ndefault.url = {URL}&plugin=x\n",
     "another database that cannot be had": f"[rattail.db]\nkeys = default x\ndefault.url = {URL}\nx.url = mysql://h/x\n",

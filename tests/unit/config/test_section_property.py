@@ -138,10 +138,10 @@ def test_replace(data: bytes, request: dict[str, object]) -> None:
     section = rendered(wanted)
     result = replace(data, section)
 
-    assert wanted.needed == (result != data) == bool(wanted.reasons), wanted.reasons
+    assert (result != data) == bool(wanted.reasons), wanted.reasons
     assert replace(result, section) == result
     again = wanted_for(read(result, "f"), **request)
-    assert not again.needed
+    assert not again.reasons
     assert again.version_locations == wanted.version_locations
 
     old, new = sections(data), sections(result)

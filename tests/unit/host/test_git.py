@@ -85,7 +85,12 @@ def test_modified_renamed_and_staged_files_are_found(upstream: Path, clone: Path
     (clone / "poser/__init__.py").write_text("changed")
     (clone / "a file.txt").write_text("changed")
     run_git(clone, "mv", "moved.txt", "elsewhere.txt")
-    assert sorted(git.look_at(str(clone)).modified) == ["a file.txt", "elsewhere.txt", "poser/__init__.py"]
+    assert sorted(git.look_at(str(clone)).modified) == [
+        "a file.txt",
+        "elsewhere.txt",
+        "moved.txt",
+        "poser/__init__.py",
+    ]
 
 
 def test_untracked_files_are_not_changes(clone: Path) -> None:
@@ -160,6 +165,28 @@ def test_what_is_refused(upstream: Path, clone: Path, tmp_path: Path) -> None:
     commit(clone, "poser/local.py")
     commit(upstream, "poser/theirs.py")
     assert refusal(clone, upstream) == "source_unpushed"
+
+
+def test_an_untracked_file_is_in_the_way_unless_it_is_the_same(upstream: Path, clone: Path) -> None:
+    commit(upstream, "poser/new.py", "new")
+    commit(upstream, "deep/er/x y.py")
+    checkout = git.look_at(str(clone))
+    repository = git.Repository(str(upstream), "main")
+    with Commits(repository, checkout) as commits:
+        target = commits.bring(git.wanted(repository, checkout))
+        (clone / "notes.txt").write_text("mine")
+        (clone / "poser/new.py").write_text("new")
+        (clone / "deep").mkdir()
+        commits.refuse_overwriting(target)
+        for name in ("poser/new.py", "deep/er"):
+            (clone / name).write_text("mine")
+            with pytest.raises(Refused, match=f"has an untracked file, {name},"):
+                commits.refuse_overwriting(target)
+            (clone / name).unlink()
+        (clone / "poser/new.py").symlink_to("../notes.txt")
+        (clone / "notes.txt").write_text("new")
+        with pytest.raises(Refused, match="has an untracked file, poser"):
+            commits.refuse_overwriting(target)
 
 
 def test_a_branch_rewritten_upstream_is_no_loss(upstream: Path, clone: Path) -> None:

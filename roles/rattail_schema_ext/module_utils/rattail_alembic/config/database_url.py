@@ -30,27 +30,22 @@ _FIRST_RELEASE = (0, 18, 1)
 
 # Options of an engine that change nothing about its URL and cannot fail with these values.
 _HARMLESS = re.compile(
-    r"(url|pool_pre_ping)=.*"
+    r"url=(?!.*plugin).*|pool_pre_ping=.*"
     r"|echo(_pool)?=(?i:true|yes|on|1|false|no|off|0)"
-    r"|(pool_size|max_overflow|pool_recycle|pool_timeout)=[0-9]+"
-    r"|poolclass=sqlalchemy\.pool:(QueuePool|NullPool)",
+    r"|(pool_size|max_overflow|pool_recycle|pool_timeout)=[0-9]+",
     re.ASCII | re.DOTALL,
 )
-_HARMLESS_IN_RATTAIL = {"record_changes", "log_pool_status"}
-_NOT_FOR_NULL_POOL = {"pool_size", "max_overflow", "pool_timeout"}
 
 
 class Unsure(Exception):
-    """Raised where only the app's own ``make_config`` knows, with the reason."""
+    """Only the app's own ``make_config`` knows, for this reason."""
 
 
 def database_url(config_file: str, core: Core, environ: Mapping[str, str]) -> str:
     """The URL of ``make_config(config_file, usedb=False).appdb_engine``, password included, as it was written.
 
-    Relative paths in the files count from the working directory, as they do for the app. What a
-    config extension of the app may do to the engine afterwards is not seen.
+    What a config extension of the app may do to the engine afterwards is not seen.
 
-    :param environ: where the app would find ``RATTAIL_CONFIG_PLUS_FILES`` or ``WUTTA_CONFIG_PLUS_FILES``.
     :raises Refused: where the app would have no database, or fail on its files.
     :raises Unsure: where a setting is in use whose meaning is not reproduced here.
     """
@@ -64,8 +59,8 @@ def database_url(config_file: str, core: Core, environ: Mapping[str, str]) -> st
     urls = {key.strip(): _engine_url(settings, key.strip(), core) for key in keys}
     url = urls.get("default")
     if not url:
-        example = "default.url = postgresql://user:password@host/database"
-        missing = example if "default" in urls else "default to the list keys"
+        url_line = "default.url = postgresql://user:password@host/database"
+        missing = url_line if "default" in urls else "default to the list keys"
         raise Refused(
             "database_unconfigured",
             f"{config_file} and the files it includes configure no database for {core.name}.",
@@ -75,15 +70,9 @@ def database_url(config_file: str, core: Core, environ: Mapping[str, str]) -> st
 
 
 def direct_url(config_file: str, core: Core, environ: Mapping[str, str], option: str) -> str:
-    """The URL for migrations that the host's config has at ``option``, password included.
+    """The URL for migrations that the app's config files have at ``option`` (``section:option``), password included.
 
-    It is looked for where the app's own settings are: in the config file and in those that it
-    requires or includes. The app itself does not use it.
-
-    :param option: ``section:option``, e.g. ``rattail.db:migration.url``.
-    :param environ: as for :func:`database_url`.
-    :raises Refused: where there is no such option, what it holds is no URL of a PostgreSQL database, or
-        the files cannot be read.
+    :raises Refused: where there is none, it is no URL of a PostgreSQL database, or the files cannot be read.
     """
     section, _, name = (part.strip() for part in option.partition(":"))
     if not section or not name or "//" in option or "@" in option:
@@ -113,38 +102,36 @@ def direct_url(config_file: str, core: Core, environ: Mapping[str, str], option:
 
 def _layers(config_file: str, prefix: str, environ: Mapping[str, str]) -> list[Settings]:
     """The settings of every file that the app reads, those of earlier ones first."""
-    variable = f"{prefix.upper()}_CONFIG_PLUS_FILES"
     files: dict[str, Settings] = {}
-    for path in [config_file, *(environ[variable].split(os.pathsep) if variable in environ else [])]:
-        _load(path, prefix, files, required_by="")
-    return list(files.values())
 
-
-def _load(path: str, prefix: str, files: dict[str, Settings], required_by: str | None) -> None:
-    """Read a file and then those that it requires and includes: of two values, the first counts."""
-    path = os.path.abspath(path)
-    if path in files:
-        return
-    settings = _read(path)
-    if settings is None:
-        if required_by is None:
+    def load(path: str, required_by: str) -> None:
+        """Read a file, and then those that it requires and includes."""
+        path = os.path.abspath(path)
+        if path in files:
             return
-        raise Refused(
-            "config_require_missing",
-            f"The config file {path} cannot be read" + (f", which {required_by} requires." if required_by else "."),
-            "Create it, make it readable, or take it out of the list.",
-        )
-    files[path] = settings
-    for option, requiring in (("require", path), ("include", None)):
-        for each in _listed(settings.get(f"{prefix}.config.{option}", ""), path):
-            _load(each, prefix, files, requiring)
+        settings = _read(path)
+        if settings is not None:
+            files[path] = settings
+            for option, requiring in (("require", path), ("include", "")):
+                for each in _listed(settings.get(f"{prefix}.config.{option}", ""), path):
+                    load(each, requiring)
+        elif required_by:
+            raise Refused(
+                "config_require_missing",
+                f"The config file {path} cannot be read, which {required_by} requires.",
+                "Create it, make it readable, or take it out of the list.",
+            )
+
+    variable = f"{prefix.upper()}_CONFIG_PLUS_FILES"
+    for path in [config_file, *(environ[variable].split(os.pathsep) if variable in environ else [])]:
+        load(path, required_by=variable)
+    return list(files.values())
 
 
 def _read(path: str) -> Settings | None:
     """The settings of one file, by ``section.option``; None where it cannot be read.
 
-    As in ``WuttaConfig._load_ini_configs``, the values are interpolated, written out and read in again,
-    which can change them.
+    As in ``WuttaConfig._load_ini_configs``, they are interpolated, written and read again, which can change them.
     """
     parser = configparser.ConfigParser(defaults={"here": os.path.dirname(path), "__file__": path})
     try:
@@ -208,32 +195,23 @@ def _below(layers: list[Settings], key: str) -> Settings:
 
 
 def _engine_url(settings: Settings, key: str, core: Core) -> str | None:
-    """``get_engines``: the URL of one engine that the app is sure to be able to make; None where it has none."""
-    prefixes = [f"{key}.", "sqlalchemy."] if key == "default" else [f"{key}."]
-    for prefix in prefixes:
+    """``get_engines``: the URL of one engine that the app is sure to be able to make; None where it has none.
+
+    The app makes all its engines at once, and fails where one of them cannot be made.
+    """
+    harmless_here = ("record_changes", "log_pool_status") if core.name == "rattail" else ()
+    for prefix in ("default.", "sqlalchemy.") if key == "default" else (f"{key}.",):
         options = {name[len(prefix) :]: value for name, value in settings.items() if name.startswith(prefix)}
-        if "url" in options:
-            _check_engine(options, key, f"{core.config_prefix}.db.{prefix}", core)
-            return options["url"]
-        if "poolclass" in options:
-            # The app imports it before it looks for the URL.
-            raise Unsure(f"{core.config_prefix}.db.{prefix}poolclass has no URL beside it")
+        # The app imports a poolclass before it looks for the URL.
+        if not options.keys() & {"url", "poolclass"}:
+            continue
+        for name, value in sorted(options.items()):
+            if name not in harmless_here and not _HARMLESS.fullmatch(f"{name}={value}"):
+                raise Unsure(f"what {core.config_prefix}.db.{prefix}{name} does to the engine is not reproduced")
+        if key != "default":
+            try:
+                parse_url(options["url"])
+            except Refused:
+                raise Unsure(f"{core.config_prefix}.db.{prefix}url is not one that is read here") from None
+        return options["url"]
     return None
-
-
-def _check_engine(options: Settings, key: str, prefix: str, core: Core) -> None:
-    """The app makes all its engines at once, and fails where one of them cannot be made."""
-    harmless = {name for name, value in options.items() if _HARMLESS.fullmatch(f"{name}={value}")}
-    if core.name == "rattail":
-        harmless |= _HARMLESS_IN_RATTAIL
-    if options.get("poolclass", "").endswith("NullPool"):
-        harmless -= _NOT_FOR_NULL_POOL
-    if "plugin" in options["url"]:
-        harmless.remove("url")
-    if not harmless.issuperset(options):
-        raise Unsure(f"what {prefix}{min(options.keys() - harmless)} does to the engine is not reproduced")
-    if key != "default":
-        try:
-            parse_url(options["url"])
-        except Refused:
-            raise Unsure(f"{prefix}url is not one that is read here") from None

@@ -13,10 +13,7 @@ from ..problem import Refused
 
 
 def read(path: str) -> bytes:
-    """The file's bytes.
-
-    :raises Refused: where there is no such file, or it may not be read.
-    """
+    """:raises Refused: where there is no such file, or it may not be read."""
     try:
         return Path(path).read_bytes()
     except PermissionError:
@@ -40,10 +37,7 @@ def owner(path: str) -> str:
 
 
 def refuse_irreplaceable(path: str) -> None:
-    """A file is replaced by renaming another one into its place, which has to get the owner and group of the old one.
-
-    :raises Refused: where this process cannot do that.
-    """
+    """:raises Refused: where this process cannot rename another file of the same owner and group into its place."""
     there = os.stat(path)
     refuse_lost_owner(path, there.st_uid, there.st_gid, os.geteuid(), {os.getegid(), *os.getgroups()})
     directory = os.path.dirname(os.path.realpath(path))
@@ -57,9 +51,9 @@ def refuse_irreplaceable(path: str) -> None:
 
 
 def refuse_lost_owner(path: str, owner: int, group: int, user: int, groups: set[int]) -> None:
-    """Only root may give a file to another user, and other users only to a group of their own.
+    """Only root may give a file to another user, and other users only to a group of their own (all are numbers).
 
-    :raises Refused: where the file, replaced by ``user``, would not keep its owner and group (numbers, as all here).
+    :raises Refused: where the file, replaced by ``user``, would not keep its owner and group.
     """
     if user == 0 or (owner == user and group in groups):
         return

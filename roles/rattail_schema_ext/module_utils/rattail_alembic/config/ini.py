@@ -1,23 +1,16 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A config file line by line, as Python's configparser takes it, with nothing lost.
-
-The values come from configparser itself. What is added here is where each of them stands.
-"""
+"""A config file line by line: where what configparser reads in it stands, with nothing lost."""
 
 from __future__ import annotations
 
 import configparser
+import io
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ..problem import Refused
-
-_LINE = re.compile(r"([^\r\n]*)(\r\n|\r|\n)|([^\r\n]+)")
-_HEADER = configparser.RawConfigParser.SECTCRE
-_OPTION = configparser.RawConfigParser.OPTCRE
 
 
 class Line(NamedTuple):
@@ -38,18 +31,9 @@ class Line(NamedTuple):
         """The white space it begins with."""
         return self.text[: len(self.text) - len(self.text.lstrip())]
 
-    @property
-    def value_start(self) -> int | None:
-        """Where the value begins in the line of an option; None where it has none."""
-        match = _OPTION.match(self.text.strip())
-        return len(self.indent) + match.start("value") if match and match["value"] else None
-
 
 def decode(data: bytes, name: str) -> str:
-    """The text of a file.
-
-    :raises Refused: for a byte order mark, and for what is not UTF-8: Alembic fails on both.
-    """
+    """:raises Refused: for a byte order mark, and for what is not UTF-8: Alembic fails on both."""
     if data.startswith(b"\xef\xbb\xbf"):
         raise Refused(
             "config_bom",
@@ -59,7 +43,7 @@ def decode(data: bytes, name: str) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        line = len(list(_LINE.finditer(data[: error.start].decode("utf-8") + ".")))
+        line = len(list(io.StringIO(data[: error.start].decode("utf-8") + ".", newline="")))
         raise wrong_encoding(f"{name}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8.") from None
 
 
@@ -75,7 +59,7 @@ def parse(text: str, name: str) -> configparser.RawConfigParser:
     """
     parser = configparser.RawConfigParser()
     try:
-        parser.read_string(_LINE.sub(lambda match: (match[1] or match[3] or "") + "\n", text))
+        parser.read_file(io.StringIO(text, newline=None))
     except configparser.Error as error:
         raise unreadable(error, name) from None
     return parser
@@ -83,20 +67,19 @@ def parse(text: str, name: str) -> configparser.RawConfigParser:
 
 def unreadable(error: configparser.Error, name: str) -> Refused:
     """What configparser does not accept in the file ``name``."""
-    if isinstance(error, (configparser.DuplicateSectionError, configparser.DuplicateOptionError)):
-        option = getattr(error, "option", "")
-        what = "is there a second time"
-        what = f"{option} {what} in [{error.section}]" if option else f"the section [{error.section}] {what}"
-        return Refused(
-            "config_duplicate", f"{name}, line {error.lineno}: {what}.", "Remove one of the two, or merge them."
-        )
     line = getattr(error, "lineno", None) or next((number for number, _ in getattr(error, "errors", ())), 1)
-    cause = "this is neither a section, nor an option, nor a comment"
-    remedy = "Write it as `name = value`, or indent it if it continues the value above."
-    if isinstance(error, configparser.MissingSectionHeaderError):
-        cause = "there is text before the first [section]"
-        remedy = "Move it below the header of a section, or make it a comment with # at its start."
-    return Refused("config_syntax", f"{name}, line {line}: {cause}.", remedy)
+    if isinstance(error, configparser.DuplicateOptionError):
+        what = f"{error.option} is there a second time in [{error.section}]"
+    elif isinstance(error, configparser.DuplicateSectionError):
+        what = f"the section [{error.section}] is there a second time"
+    else:
+        what = "this is neither a section, nor an option, nor a comment"
+        remedy = "Write it as `name = value`, or indent it if it continues the value above."
+        if isinstance(error, configparser.MissingSectionHeaderError):
+            what = "there is text before the first [section]"
+            remedy = "Move it below the header of a section, or make it a comment with # at its start."
+        return Refused("config_syntax", f"{name}, line {line}: {what}.", remedy)
+    return Refused("config_duplicate", f"{name}, line {line}: {what}.", "Remove one of the two, or merge them.")
 
 
 def scan(text: str) -> list[Line]:
@@ -104,47 +87,44 @@ def scan(text: str) -> list[Line]:
     lines = []
     section = option = ""
     depth = 0
-    for match in _LINE.finditer(text):
-        content, end = match[1] or match[3] or "", match[2] or ""
+    for whole in io.StringIO(text, newline=""):
+        content = whole.rstrip("\r\n")
         bare = content.strip()
         indent = len(content) - len(content.lstrip())
+        header = configparser.RawConfigParser.SECTCRE.match(bare)
         if not bare:
             kind = "blank"
         elif bare.startswith(("#", ";")):
             kind = "comment"
         elif option and indent > depth:
             kind = "value"
+        elif header:
+            kind, section, option, depth = "header", header["header"], "", indent
         else:
-            depth = indent
-            header = _HEADER.match(bare)
-            if header:
-                kind, section, option = "header", header["header"], ""
-            else:
-                found = _OPTION.match(bare)
-                kind, option = "option", found["option"].rstrip().lower() if found else ""
-        lines.append(Line(content, end, kind, section, option))
+            kind, option, depth = "option", re.split("[=:]", bare)[0].rstrip().lower(), indent
+        lines.append(Line(content, whole[len(content) :], kind, section, option))
     return lines
 
 
-def body(lines: Iterable[Line], section: str) -> list[int]:
+def body(lines: Sequence[Line], section: str) -> range:
     """Where a section stands: the indexes of its lines from the header to its last value.
 
     Blank lines and comments after that belong to whatever comes next.
     """
-    inside = [(index, line) for index, line in enumerate(lines) if line.section == section]
-    last = max((index for index, line in inside if line.kind not in ("comment", "blank")), default=-1)
-    return [index for index, _ in inside if index <= last]
+    solid = (index for index, line in enumerate(lines) if line.kind not in ("comment", "blank"))
+    own = [index for index in solid if lines[index].section == section]
+    return range(own[0], own[-1] + 1) if own else range(0)
 
 
 def merge(text: str, section: str, options: Mapping[str, str], whole: str) -> str:
     """``text`` with ``options`` (raw values by lower-cased name) in ``section``, and all else as it was.
 
-    ``whole`` is the section's text, appended where there is no such section. New lines end as those
-    of the section do, or else as those of the file.
+    ``whole`` is the section's text, appended where there is no such section. New lines end as the
+    section's header does, or else as the file's first line.
     """
     lines = scan(text)
     inside = body(lines, section)
-    end = _line_end(lines[index] for index in inside) or _line_end(lines) or "\n"
+    end = next((line.end for line in (*(lines[index] for index in inside), *lines) if line.end), "\n")
     if not inside:
         between = (end if lines and not lines[-1].end else "") + (end if lines and lines[-1].kind != "blank" else "")
         return text + between + "".join(line.text + end for line in scan(whole.rstrip()))
@@ -157,11 +137,11 @@ def merge(text: str, section: str, options: Mapping[str, str], whole: str) -> st
             added += _option(f"{indent}{name} = ", value, indent, end) + end
             continue
         line = lines[places[0]]
-        start = line.value_start
-        if start is None and "\n" in value:
-            value = "\n" + value
-        prefix = line.text.rstrip() + " " if start is None else line.text[:start]
-        pieces[places[0]] = _option(prefix, value, line.indent, end) + line.end
+        before, equals, now = re.split(r"([=:]\s*)", line.text, maxsplit=1)
+        if not now:
+            equals = equals.rstrip() + " "
+            value = "\n" + value if "\n" in value else value
+        pieces[places[0]] = _option(before + equals, value, line.indent, end) + line.end
         for index in places[1:]:
             pieces[index] = ""
     if added and not lines[inside[-1]].end:
@@ -170,17 +150,12 @@ def merge(text: str, section: str, options: Mapping[str, str], whole: str) -> st
     return "".join(pieces)
 
 
-def _line_end(lines: Iterable[Line]) -> str:
-    ends = Counter(line.end for line in lines if line.end)
-    return max(ends, key=lambda end: (ends[end], end == "\n"), default="")
-
-
 def _option(prefix: str, value: str, indent: str, end: str) -> str:
     first, *more = value.split("\n")
     return (prefix + first).rstrip() + "".join(f"{end}{indent}    {line}" for line in more if line)
 
 
-def _indent_of_more(lines: list[Line], inside: list[int]) -> str:
+def _indent_of_more(lines: list[Line], inside: range) -> str:
     """How far to indent an option put after all others.
 
     No deeper than the option above, or it would continue that one's value; no less than the header

@@ -2,8 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """``[alembic]`` in a config file: what it says, what it should say, and how to write that.
 
-Values are raw throughout, as they stand in the file: ``%(here)s`` is not filled in, and a literal
-percent sign is ``%%``.
+Values are raw throughout: ``%(here)s`` is not filled in, and a literal percent sign is ``%%``.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..cores import Core
@@ -28,8 +27,8 @@ SEPARATORS = {"space": " ", "newline": "\n", "os": os.pathsep, ":": ":", ";": ";
 
 # The options for the separator. An Alembic that has the first goes by it, and by the second where it is missing.
 _SEPARATOR_NAMES = ("path_separator", "version_path_separator")
-# What Alembic looks up in its section, and so also finds in [DEFAULT].
 _MANAGED = ("script_location", "version_locations", *_SEPARATOR_NAMES)
+# What Alembic looks up in its section, and so also finds in [DEFAULT].
 _READ_BY_ALEMBIC = (
     *_MANAGED,
     *("prepend_sys_path", "recursive_version_locations", "sourceless", "file_template", "timezone"),
@@ -46,42 +45,34 @@ class Section(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """``[alembic]`` as it should be.
+    """``[alembic]`` as it should be, and the ``reasons`` why the file has to change; none where it is right.
 
-    ``separator_name`` is what the Alembic in use calls its separator. ``other_separator`` is the value of
-    the option of the other name, and empty where the file does not have that. ``reasons`` say why the
-    file has to change; there are none where it is right.
+    ``separator_name`` is what the Alembic in use calls its separator, and ``other_separator`` is empty where the
+    file does not have the option of the other name.
     """
 
     script_location: str
-    version_locations: tuple[str, ...]
+    version_locations: list[str]
     separator_name: str
     separator: str
+    other_separator_name: str
     other_separator: str
-    reasons: tuple[str, ...]
-    warnings: tuple[str, ...]
-
-    @property
-    def needed(self) -> bool:
-        """Whether the file has to change."""
-        return bool(self.reasons)
+    reasons: list[str]
+    warnings: list[str]
 
     def options(self) -> dict[str, str]:
-        """The options as the section holds them, for an Alembic that reads it before it is written."""
+        """The options as the section is to hold them."""
         options = {
             "script_location": self.script_location,
             "version_locations": SEPARATORS[self.separator].join(self.version_locations),
             self.separator_name: self.separator,
+            self.other_separator_name: self.other_separator,
         }
-        if self.other_separator:
-            options[_other(self.separator_name)] = self.other_separator
-        return options
+        return {name: value for name, value in options.items() if value}
 
     def for_template(self) -> dict[str, Any]:
         """What ``templates/alembic.conf.j2`` writes."""
-        shown = {**self._asdict(), "version_locations": list(self.version_locations)}
-        del shown["reasons"], shown["warnings"]
-        return {**shown, "other_separator_name": _other(self.separator_name)}
+        return {name: value for name, value in self._asdict().items() if name not in ("reasons", "warnings")}
 
 
 def read(data: bytes, name: str) -> Section:
@@ -91,42 +82,31 @@ def read(data: bytes, name: str) -> Section:
     """
     text = ini.decode(data, name)
     parser = ini.parse(text, name)
-    lines, inside = _lines(text)
-    if not inside:
-        _refuse_lookalikes(lines, name)
-    options = {line.option: parser.get(NAME, line.option) for line in inside if line.kind == "option"}
-    leaking = [key for key in _READ_BY_ALEMBIC if key in parser.defaults() and key not in options]
-    return Section(
-        present=bool(inside),
-        options=options,
-        warnings=tuple(f"{name}: Alembic takes {key} from [DEFAULT]; set it in [{NAME}] instead." for key in leaking),
-    )
-
-
-def _lines(text: str) -> tuple[list[ini.Line], list[ini.Line]]:
-    """All lines of a file, and those of the section."""
     lines = ini.scan(text)
-    return lines, [lines[index] for index in ini.body(lines, NAME)]
-
-
-def _refuse_lookalikes(lines: Iterable[ini.Line], name: str) -> None:
+    present = parser.has_section(NAME)
     for number, line in enumerate(lines, start=1):
         header = re.match(r"\[\s*alembic\s*\]", line.text.strip(), re.IGNORECASE)
-        if header and line.kind in ("header", "value"):
+        if header and not present and line.kind in ("header", "value"):
             why = ", because the line is indented" if line.kind == "value" else ""
             raise Refused(
                 "config_header",
                 f"{name}, line {number}: Alembic does not take {header[0]!r} for its section{why}.",
                 f"Write it as [{NAME}], at the start of the line.",
             )
+    own = [line.option for line in lines if line.section == NAME and line.kind == "option"]
+    leaking = [key for key in _READ_BY_ALEMBIC if key in parser.defaults() and key not in own]
+    return Section(
+        present,
+        options={option: parser.get(NAME, option) for option in own},
+        warnings=tuple(f"{name}: Alembic takes {key} from [DEFAULT]; set it in [{NAME}] instead." for key in leaking),
+    )
 
 
 def replace(data: bytes, rendered: str) -> bytes:
     """``data`` with the options of ``rendered``, the text of a whole ``[alembic]`` section.
 
-    An option with an equal value stays byte for byte, one with another has its value replaced, a missing
-    one is added at the end of the section, and a missing section at the end of the file. Every other
-    byte stays. A second application changes nothing.
+    Options that have an equal value, and all else, stay byte for byte; what is missing is added at the end of the
+    section or of the file. A second application changes nothing.
 
     :raises Refused: where ``data`` cannot be read, or ``rendered`` is more than one section.
     """
@@ -147,20 +127,18 @@ def replace(data: bytes, rendered: str) -> bytes:
 def _same(name: str, now: str | None, new: str, separator: str) -> bool:
     if name != "version_locations" or now is None:
         return now == new
-    return [key(spec) for spec in split(now, separator)] == [key(spec) for spec in split(new, separator)]
+    glue = SEPARATORS.get(separator, " ")
+    return [key(spec) for spec in now.split(glue) if spec] == [key(spec) for spec in new.split(glue) if spec]
 
 
 def extract(data: bytes) -> str:
-    """The text of ``[alembic]`` alone, for a diff; empty where there is none.
-
-    In lines other than the role's own options, whatever follows ``://`` is left out: it may be a
-    database URL.
-    """
-    _, inside = _lines(ini.decode(data, "the config file"))
-    ours = (line.option in _MANAGED and line.kind != "comment" for line in inside)
-    return "".join(
-        (line.text if shown else re.sub(r"://.+", "://***", line.text)) + "\n" for line, shown in zip(inside, ours)
-    )
+    """The text of ``[alembic]`` alone, for a diff, without what may be a URL with a password."""
+    lines = ini.scan(ini.decode(data, "the config file"))
+    shown = ""
+    for line in (lines[index] for index in ini.body(lines, NAME)):
+        ours = line.option in _MANAGED and line.kind != "comment"
+        shown += (line.text if ours else re.sub(r"://.+", "://***", line.text)) + "\n"
+    return shown
 
 
 def wanted(
@@ -177,59 +155,63 @@ def wanted(
     What is missing is added, and nothing is removed. An order that is right stays: two apps that share
     a file must not undo each other's.
 
-    Locations are given as Alembic sees them (``pkg:path`` or a path).
-
-    :raises Refused: where the list of locations cannot be taken apart, or a location has a space in it and the
-        Alembic in use knows no ``newline``.
+    :raises Refused: where ``version_locations`` cannot be taken apart or written, or there are two script locations.
     """
-    options = section.options
-    ahead = list(dict.fromkeys(_escaped(spec) for spec in (app_location, *integration_locations)))
-    last = core.version_location
-    known = {key(spec): spec for spec in (*ahead, last)}
-    ahead = [spec for spec in ahead if key(spec) != key(last)]
-    names = _SEPARATOR_NAMES if alembic_version >= _HAS_PATH_SEPARATOR else _SEPARATOR_NAMES[1:]
-    name, text = names[0], options.get("version_locations", "")
-    used = next((each for each in names if each in options), "")
-    try:
-        written = locations_in(text, options.get(used, ""))
-    except ValueError:
+    options, last = section.options, core.version_location
+    specs = [spec.replace("%", "%%") for spec in (app_location, *integration_locations)]
+    known = {key(spec): spec for spec in (*specs, last)}
+    ahead = [spec for spec in known.values() if spec != last]
+    knows_both = alembic_version >= _HAS_PATH_SEPARATOR
+    name, other = _SEPARATOR_NAMES if knows_both else _SEPARATOR_NAMES[::-1]
+    used = other if knows_both and name not in options else name
+    text = options.get("version_locations", "")
+    written = locations_in(text, options.get(used, ""))
+    if written is None:
         raise Refused(
             "locations_unclear",
             f"version_locations in [{NAME}] cannot be taken apart into locations: it is {text!r}, "
-            f"with {f'{used} = {options[used]}' if used else 'no path_separator'}.",
+            f"with {f'{used} = {options[used]}' if used in options else 'no path_separator'}.",
             f"Write these two lines in [{NAME}]: version_locations = {' '.join([*ahead, last])} (and, before the last, "
             f"any other location that you need, with spaces between) and {name} = space.",
-        ) from None
+        )
     found = [known.get(key(spec), spec) for spec in written]
     reasons = disorder(found, ahead, last)
     locations = arranged(found, ahead, last) if reasons else found
-    separator = _separator_for(options, name, locations, alembic_version)
-    script = _escaped(script_location) if script_location else options.get("script_location") or core.script_location
-    if "\n" in script.strip():
+    separator = _separator_for(locations, alembic_version, options.get(name), options.get(other))
+    given = (script_location or "").replace("%", "%%")
+    script = (given or options.get("script_location") or core.script_location).strip()
+    if "\n" in script:
         raise Refused(
             "script_location_lines",
             f"script_location in [{NAME}] has more than one line.",
             "Keep the one with Alembic's env.py.",
         )
     result = Wanted(
-        script_location=script.strip(),
-        version_locations=tuple(locations),
+        script_location=script,
+        version_locations=locations,
         separator_name=name,
         separator=separator,
-        other_separator=separator if _other(name) in options else "",
-        reasons=(),
-        warnings=tuple(_warnings(options, locations, known, alembic_version)),
+        other_separator_name=other,
+        other_separator=separator if other in options else "",
+        reasons=reasons,
+        warnings=[
+            f"[{NAME}] keeps the version location {spec}, which belongs neither to the app, "
+            "nor to its integrations, nor to core."
+            for spec in dict.fromkeys(locations)
+            if key(spec) not in known
+        ],
     )
-    if section.present:
-        reasons += _differences(options, result, bool(reasons))
-    else:
-        reasons = [f"there is no [{NAME}] section"]
-    return result._replace(reasons=tuple(reasons))
+    paths = options.get("prepend_sys_path", "")
+    if knows_both and re.search(r"[,:;]", paths):
+        result.warnings.append(
+            f"Alembic splits prepend_sys_path ({paths}) by path_separator too: separate its entries with that."
+        )
+    if not section.present:
+        return result._replace(reasons=[f"there is no [{NAME}] section"])
+    return result._replace(reasons=reasons + _differences(options, result))
 
 
-def _separator_for(
-    options: Mapping[str, str], name: str, locations: list[str], alembic_version: tuple[int, ...]
-) -> str:
+def _separator_for(locations: list[str], alembic_version: tuple[int, ...], *used: str | None) -> str:
     """What separates the locations: ``newline`` where it has to or already does, else ``space``."""
     spaced = [spec for spec in locations if re.search(r"\s", spec)]
     if spaced and alembic_version < _HAS_NEWLINE:
@@ -240,22 +222,19 @@ def _separator_for(
         )
     if spaced:
         return "newline"
-    for value in (options.get(each) for each in (name, _other(name))):
-        if value == "space" or (value == "newline" and alembic_version >= _HAS_NEWLINE):
-            return value
-    return "space"
+    harmless = ("space", "newline") if alembic_version >= _HAS_NEWLINE else ("space",)
+    return next((each for each in used if each and each in harmless), "space")
 
 
-def _differences(options: Mapping[str, str], result: Wanted, rearranged: bool) -> list[str]:
+def _differences(options: Mapping[str, str], result: Wanted) -> list[str]:
     """Why the section has to change, apart from which locations it has and in which order."""
     reasons = []
     for name, new in result.options().items():
         now = options.get(name)
-        if _same(name, now, new, result.separator):
+        if _same(name, now, new, result.separator) or (name == "version_locations" and result.reasons):
             continue
         if name == "version_locations":
-            if not rearranged:
-                reasons.append(f"{name} is not written with the separator {result.separator!r}")
+            reasons.append(f"{name} is not written with the separator {result.separator!r}")
         elif now is None:
             reasons.append(f"{name} is not set")
         elif name != "script_location" and SEPARATORS.get(now) == ":":
@@ -265,60 +244,10 @@ def _differences(options: Mapping[str, str], result: Wanted, rearranged: bool) -
     return reasons
 
 
-def _warnings(
-    options: Mapping[str, str], locations: list[str], known: Mapping[str, str], alembic_version: tuple[int, ...]
-) -> list[str]:
-    warnings = [
-        f"[{NAME}] keeps the version location {spec}, which belongs neither to the app, "
-        "nor to its integrations, nor to core."
-        for spec in dict.fromkeys(locations)
-        if key(spec) not in known
-    ]
-    paths = options.get("prepend_sys_path", "")
-    if alembic_version >= _HAS_PATH_SEPARATOR and re.search(r"[,:;]", paths):
-        warnings.append(
-            f"Alembic splits prepend_sys_path ({paths}) by path_separator too: separate its entries with that."
-        )
-    return warnings
-
-
-def _other(separator_name: str) -> str:
-    return next(name for name in _SEPARATOR_NAMES if name != separator_name)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("%", "%%")
-
-
 def key(spec: str) -> str:
     """What makes two locations the same without a look at the disk: ``p:a/b/`` is ``p:a/b``."""
-    package, colon, path = spec.partition(":")
-    return f"{package}:{posixpath.normpath(path)}" if colon else posixpath.normpath(spec)
-
-
-def split(text: str, separator: str) -> list[str]:
-    """As every Alembic splits that knows the separator: a line break is no space."""
-    if separator == "newline":
-        return [line.strip() for line in text.split("\n") if line]
-    return list(filter(None, text.split(" ")))
-
-
-def locations_in(text: str, separator: str) -> list[str]:
-    """The locations in ``text``: split by the separator or, where that does not give locations, by spaces.
-
-    :param separator: as it stands in the section; for one that Alembic does not know, and for none, spaces and
-        commas separate.
-    :raises ValueError: where neither gives locations.
-    """
-    glue = SEPARATORS.get(separator)
-    if glue:
-        pieces = [piece.strip() for piece in text.split(glue) if piece.strip()]
-        if not any(_NOT_ONE.search(piece) or (glue == ":" and not re.match(_ROOT, piece)) for piece in pieces):
-            return pieces
-    words = text.split() if glue else re.split(r"[\s,]+", text.strip(", \n"))
-    if any(_NOT_ONE.search(word) or (glue and not _BEGINNING.match(word)) for word in words):
-        raise ValueError(text)
-    return list(filter(None, words))
+    package, colon, path = spec.rpartition(":")
+    return package + colon + posixpath.normpath(path)
 
 
 # An absolute path, a package before its colon; how a location must begin, and what no location has: a second one,
@@ -327,6 +256,22 @@ _ROOT = r"(?:/|%\()"
 _PACKAGE = r"[A-Za-z_][\w.]*:"
 _BEGINNING = re.compile(f"{_ROOT}[^:]*$|{_PACKAGE}")
 _NOT_ONE = re.compile(rf"^[#;]|\n|\s(?:{_ROOT}|{_PACKAGE})|^,|,$|^(?!{_ROOT})[^:]*:[^:]*:")
+
+
+def locations_in(text: str, separator: str) -> list[str] | None:
+    """The locations in ``text``: split by the separator or, where that does not give any, by spaces; None if neither.
+
+    For a separator that Alembic does not know, and for none, spaces and commas separate.
+    """
+    glue = SEPARATORS.get(separator)
+    if glue:
+        pieces = [piece.strip() for piece in text.split(glue) if piece.strip()]
+        if not any(_NOT_ONE.search(piece) or (glue == ":" and not re.match(_ROOT, piece)) for piece in pieces):
+            return pieces
+    words = text.split() if glue else re.split(r"[\s,]+", text.strip(", \n"))
+    if any(_NOT_ONE.search(word) or (glue and not _BEGINNING.match(word)) for word in words):
+        return None
+    return list(filter(None, words))
 
 
 def disorder(found: list[str], ahead: list[str], last: str) -> list[str]:
@@ -345,11 +290,10 @@ def disorder(found: list[str], ahead: list[str], last: str) -> list[str]:
 
 
 def arranged(found: list[str], ahead: list[str], last: str) -> list[str]:
-    """The locations in the right order, with as few moves as possible.
+    """The locations in the right order, with few moves, so that two apps that share a file agree after a few runs.
 
-    The first of ``ahead`` comes first and ``last`` last. The integrations stay where they are if they
-    are in order. One that is not moves up to just before its successor, and a missing one comes right
-    after its predecessor. So two apps that share a file agree after a few runs.
+    The first of ``ahead`` comes first and ``last`` last. An integration that is out of order moves up to just before
+    its successor, and a missing one comes right after its predecessor.
     """
     first, middle = ahead[:1], ahead[1:]
     result = [spec for spec in dict.fromkeys(found) if spec not in (*first, last)]

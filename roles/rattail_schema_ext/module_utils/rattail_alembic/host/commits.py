@@ -1,9 +1,6 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Commits that are not checked out, read through git's command line.
-
-Nothing here writes to the checkout: not a file, not a ref, not its index.
-"""
+"""Commits that are not checked out, read through git's command line. Nothing is written to the checkout."""
 
 from __future__ import annotations
 
@@ -12,7 +9,6 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path, PurePath
-from types import TracebackType
 
 from ..problem import Refused
 from . import git
@@ -20,10 +16,9 @@ from .git import Checkout, Repository, Wanted
 
 
 class Commits:
-    """Reads commits that need not be checked out, from a bare scratch repository of its own.
+    """Reads commits from a bare scratch repository of its own. A context manager.
 
-    The scratch repository borrows the checkout's objects (git's *alternates*), so that only what is
-    new is fetched, and the checkout and its refs stay as they are. A context manager.
+    The scratch repository borrows the checkout's objects (git's *alternates*), so that only what is new is fetched.
     """
 
     def __init__(self, repository: Repository, checkout: Checkout) -> None:
@@ -40,9 +35,7 @@ class Commits:
             (Path(self._directory) / "objects" / "info" / "alternates").write_text(f"{borrowed}\n")
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def bring(self, target: Wanted) -> Wanted:
@@ -52,7 +45,13 @@ class Commits:
         """
         commit = self._in_full(target.commit)
         if not commit:
-            self._fetch(target)
+            refs = [target.ref] if target.ref else ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]
+            # Without a checkout to borrow from, and with only files wanted, the history is not needed.
+            shallow = ["--depth=1"] if target.ref and not self._checkout.commit else []
+            git.run(
+                "fetch", "--quiet", "--no-tags", *shallow, "--", self._repository.url, *refs,
+                directory=self._directory, repository=self._repository,
+            )  # fmt: skip
             commit = self._in_full(target.commit)
         if not commit:
             raise git.unknown_version(self._repository)
@@ -65,15 +64,6 @@ class Commits:
         except subprocess.CalledProcessError:
             return ""
         return found.decode().strip()
-
-    def _fetch(self, target: Wanted) -> None:
-        refs = [target.ref] if target.ref else ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]
-        # Without a checkout to borrow from, and with only files wanted, the history is not needed.
-        shallow = ["--depth=1"] if target.ref and not self._checkout.commit else []
-        git.run(
-            "fetch", "--quiet", "--no-tags", *shallow, "--", self._repository.url, *refs,
-            directory=self._directory, repository=self._repository,
-        )  # fmt: skip
 
     def files(self, commit: str, below: str = "") -> list[str]:
         """The names of all files of ``commit`` below the directory ``below``, in git's order."""
@@ -101,28 +91,17 @@ class Commits:
 
         :raises Refused: where the repository does not answer.
         """
-        here = self._checkout
-        if not here.commit:
-            return []
-        tags = git.parse_refs(
-            git.run("for-each-ref", "--format=%(objectname)%09%(refname)", "refs/tags", directory=here.directory)
-        )
+        listing = ("for-each-ref", "--format=%(objectname)%09%(refname)", "refs/tags")
+        tags = git.parse_refs(git.run(*listing, directory=self._checkout.directory))
         if not tags:
             return []
-        now = git.parse_refs(
-            git.run("ls-remote", "--tags", "--refs", "--", self._repository.url, repository=self._repository)
-        )
+        remote = ("ls-remote", "--tags", "--refs", "--", self._repository.url)
+        now = git.parse_refs(git.run(*remote, repository=self._repository))
         return sorted(name[len("refs/tags/") :] for name, commit in tags.items() if now.get(name, commit) != commit)
 
     def refuse_unpushed(self, target: Wanted) -> None:
-        """Moving the branch would leave commits behind that exist nowhere else.
-
-        :raises Refused: where the checkout, or its branch of the name wanted, has commits that neither
-            the commit wanted nor any branch or tag fetched from the repository holds.
-        """
+        """:raises Refused: where the checkout, or its branch of that name, has commits that exist nowhere else."""
         here = self._checkout
-        if not here.commit:
-            return
         branch = f"refs/heads/{target.branch}"
         listing = git.run("for-each-ref", "--format=%(objectname)", branch, directory=here.directory)
         for commit in dict.fromkeys([here.commit, *(listing.decode().split() if target.branch else [])]):
@@ -137,33 +116,20 @@ class Commits:
                 )
 
     def refuse_overwriting(self, target: Wanted) -> None:
-        """A checkout by ansible.builtin.git overwrites untracked files, ignored ones too.
-
-        :raises Refused: where an untracked file is in the place of a file of the commit wanted.
-        """
+        """:raises Refused: where ansible.builtin.git would overwrite an untracked file, or an ignored one."""
         here = self._checkout
-        if not here.commit:
-            return
         known = git.tracked(here.directory, ".")
-        for name in self.files(target.commit):
-            untracked = "" if name in known else _untracked_at(here.directory, name, known)
-            if untracked and not (untracked == name and self._is_the_same(target.commit, name)):
-                raise Refused(
-                    "source_in_the_way",
-                    f"The checkout {here.directory} has an untracked file, {untracked}, "
-                    "in the place of a file of the version wanted.",
-                    "Move it away, then run again.",
-                )
-
-    def _is_the_same(self, commit: str, name: str) -> bool:
-        path = Path(self._checkout.directory, name)
-        return not path.is_symlink() and path.read_bytes() == self.read(commit, [name])[name]
-
-
-def _untracked_at(directory: str, name: str, known: frozenset[str]) -> str:
-    """The untracked file in the place of ``name`` or of a directory above it; empty where there is none."""
-    for part in (*map(str, reversed(PurePath(name).parents)), name):
-        path = os.path.join(directory, part)
-        if os.path.lexists(path) and not os.path.isdir(path) and part not in known:
-            return part
-    return ""
+        new = set(self.files(target.commit)) - known
+        # A file may be in the place of a directory, too.
+        for place in sorted(new.union(str(above) for name in new for above in PurePath(name).parents) - known):
+            path = Path(here.directory, place)
+            if os.path.isdir(path) or not os.path.lexists(path):
+                continue
+            if place in new and not path.is_symlink() and path.read_bytes() == self.read(target.commit, [place])[place]:
+                continue
+            raise Refused(
+                "source_in_the_way",
+                f"The checkout {here.directory} has an untracked file, {place}, "
+                "in the place of a file of the version wanted.",
+                "Move it away, then run again.",
+            )

@@ -12,59 +12,59 @@ import operator
 import os
 import re
 import sys
-from itertools import zip_longest
+from collections.abc import Iterator
 
-# PEP 508, without URLs and without markers other than that of one extra
+# PEP 508, without URLs and markers
 _REQUIREMENT = re.compile(
-    r"(?P<name>\w[\w.-]*)\s*(?:\[(?P<extras>[\w\s,.-]*)\])?\s*\(?(?P<clauses>[^();@\[\]]*)\)?\s*(?:;\s*(?P<marker>.*))?",
-    re.ASCII,
+    r"\s*(?P<name>\w[\w.-]*)\s*(?:\[(?P<extras>[a-z0-9\s,]*)\])?\s*\(?(?P<clauses>[^();@\[\]]*)\)?\s*", re.ASCII
 )
-_EXTRA = re.compile(r"extra\s*==\s*(['\"])(?P<extra>[a-z0-9]+)\1", re.ASCII)
+_EXTRA = re.compile(r"\s*extra\s*==\s*(['\"])(?P<extra>[a-z0-9]+)\1\s*", re.ASCII)
 # PEP 440, without wildcards and without anything but numbers
-_RELEASE = re.compile(r"[0-9]+(?:\.[0-9]+)*")
-_CLAUSE = re.compile(r"\s*(==|!=|<=|>=|<|>|~=)\s*([0-9]+(?:\.[0-9]+)*)\s*")
+_CLAUSE = re.compile(r"\s*(==|!=|<=|>=|<|>)\s*([0-9.]+)\s*")
 _COMPARE = {
     "==": operator.eq, "!=": operator.ne, "<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt,
 }  # fmt: skip
+# What is raised here where something is not there, or not plain.
+_UNSURE = (KeyError, OSError, ValueError)
 
 
 def version(name: str) -> str | None:
     """The version of an installed distribution; None where it is not installed."""
-    found = _version(_installed().get(_normal(name), ""))
-    if found:
-        return found
-    import importlib.metadata
-
     try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+        return _version(_installed()[_normal(name)])
+    except _UNSURE:
+        import importlib.metadata
+
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            return None
 
 
 def surely_met(dist_info: str) -> bool:
-    """Whether everything that a distribution requires is installed, those extras that it names of others included.
+    """Whether all that a distribution requires is installed; False, too, where only packaging knows."""
+    try:
+        return _met(os.path.join(dist_info, "METADATA"), "", _installed())
+    except _UNSURE:
+        return False
 
-    :param dist_info: the directory of its metadata.
-    :return: False where something is not met, and where only packaging knows.
-    """
-    return _met(dist_info, "", _installed())
 
-
-def _met(dist_info: str, extra: str, installed: dict[str, str]) -> bool:
-    requirements = _required(dist_info, extra)
-    for requirement in requirements or ():
-        there = installed.get(_normal(requirement["name"]), "")
-        if not there or not _satisfied(there, requirement["clauses"]):
-            return False
+def _met(metadata: str, extra: str, installed: dict[str, str]) -> bool:
+    for requirement in _required(metadata, extra):
+        there = installed[_normal(requirement["name"])]
+        if requirement["clauses"].strip():
+            found = _version(there)
+            if not all(_holds(found, clause) for clause in requirement["clauses"].split(",")):
+                return False
         # those of an extra are followed no further
         further = [] if extra else re.findall(r"[^\s,]+", requirement["extras"] or "")
         if not all(_met(there, each, installed) for each in further):
             return False
-    return requirements is not None
+    return True
 
 
 def _installed() -> dict[str, str]:
-    """Name → ``.dist-info`` directory, for the first of each name on ``sys.path``; empty where that is not clear."""
+    """Name → file of metadata, for the first of each name on ``sys.path``; empty where that is not clear."""
     found: dict[str, str] = {}
     for place in sys.path:
         here: dict[str, str] = {}
@@ -76,8 +76,7 @@ def _installed() -> dict[str, str]:
             stem, _, kind = child.lower().rpartition(".")
             if kind in ("dist-info", "egg-info"):
                 name = _normal(stem.partition("-")[0])
-                plain = kind == "dist-info" and name not in here
-                here[name] = os.path.join(place, child) if plain else ""
+                here[name] = "" if name in here else os.path.join(place, child, "METADATA")
         found = {**here, **found}
     return found
 
@@ -86,57 +85,39 @@ def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "_", name).lower()
 
 
-def _fields(dist_info: str, field: str) -> list[str] | None:
-    """The values of a field of the metadata; None where they are not plain."""
-    try:
-        with open(os.path.join(dist_info, "METADATA"), encoding="utf-8") as file:
-            header = file.read().partition("\n\n")[0]
-    except (OSError, UnicodeDecodeError):
-        return None
-    if re.search(r"^[ \t]", header, re.MULTILINE):  # a continuation line
-        return None
+def _fields(metadata: str, field: str) -> list[str]:
+    with open(metadata, encoding="utf-8") as file:
+        header = file.read().partition("\n\n")[0]
+    if re.search(r"^[ \t]", header, re.MULTILINE):
+        raise ValueError("a continuation line")
     return re.findall(rf"^{field}:[ \t]*(.*?)[ \t]*$", header, re.MULTILINE | re.IGNORECASE)
 
 
-def _version(dist_info: str) -> str:
-    """The version of a distribution; empty where it is not plain."""
-    found = _fields(dist_info, "Version") if dist_info else None
-    return found[0] if found and len(found) == 1 else ""
-
-
-def _required(dist_info: str, extra: str) -> list[re.Match[str]] | None:
-    """What a distribution requires in any case, or what an extra adds to that; None where that is not plain."""
-    lines = _fields(dist_info, "Requires-Dist")
-    if lines is None or not re.fullmatch("[a-z0-9]*", extra):
-        return None
-    found = []
-    for line in lines:
-        requirement = _REQUIREMENT.fullmatch(line)
-        marker = (requirement["marker"] if requirement else line.partition(";")[2]) or ""
-        only = _EXTRA.fullmatch(marker.strip())
-        if (only and only["extra"] != extra) or (extra and "extra" not in marker):
-            continue  # of another extra, or required without the extra, too
-        if requirement is None or (marker and not only):
-            return None
-        found.append(requirement)
+def _version(metadata: str) -> str:
+    (found,) = _fields(metadata, "Version")
     return found
 
 
-def _satisfied(dist_info: str, clauses: str) -> bool:
-    """Whether an installed distribution is in a version that is required; False, too, where that is not plain."""
-    if not clauses.strip():
-        return True
-    installed = _version(dist_info)
-    return bool(_RELEASE.fullmatch(installed)) and all(_holds(installed, each) for each in clauses.split(","))
+def _required(metadata: str, extra: str) -> Iterator[re.Match[str]]:
+    """What a distribution requires in any case, or what an extra adds to that."""
+    for line in _fields(metadata, "Requires-Dist"):
+        text, _, marker = line.partition(";")
+        only = _EXTRA.fullmatch(marker)
+        if (only and only["extra"] != extra) or (extra and "extra" not in marker):
+            continue  # of another extra, or required without the extra, too
+        requirement = _REQUIREMENT.fullmatch(text)
+        if requirement is None or (marker and not only):
+            raise ValueError(line)
+        yield requirement
 
 
 def _holds(installed: str, clause: str) -> bool:
     found = _CLAUSE.fullmatch(clause)
     if found is None:
-        return False
-    here, there = zip(*zip_longest(*(map(int, release.split(".")) for release in (installed, found[2])), fillvalue=0))
-    if found[1] != "~=":
-        return bool(_COMPARE[found[1]](here, there))
-    # ~=1.4.2 is >=1.4.2 and ==1.4.*, and one number alone is not allowed
-    same = found[2].count(".")
-    return same > 0 and here >= there and here[:same] == there[:same]
+        raise ValueError(clause)
+    return bool(_COMPARE[found[1]](_numbers(installed), _numbers(found[2])))
+
+
+def _numbers(release: str) -> list[int]:
+    """The numbers of a release that is made of nothing else, without zeros at its end: 1.0 is 1."""
+    return [int(part) for part in re.sub(r"(\.0+)*$", "", release).split(".")]

@@ -1,9 +1,6 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The app's virtual environment: who runs it, what it holds, and where it imports the app from.
-
-Nothing here imports the app: a package is found, never executed.
-"""
+"""The app's virtual environment: who runs it, what it holds, and where it would import the app from."""
 
 from __future__ import annotations
 
@@ -14,27 +11,20 @@ import os
 import pwd
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote, urlparse
 
 from ..problem import Refused
 from . import distributions
 
-if TYPE_CHECKING:
-    from importlib.metadata import Distribution
-
 PACKAGING_FILES = ("pyproject.toml", "setup.py", "setup.cfg")
 
 
 def refuse_wrong_user(user: str) -> None:
-    """Every file made here belongs to ``user``, so the role must be that user.
-
-    :raises Refused: naming the line to add. ``become_user`` without ``become`` is ignored by Ansible
-        in silence, which is the usual reason.
-    """
+    """:raises Refused: where this does not run as ``user``, usually since Ansible ignores a lone ``become_user``."""
     try:
         wanted = pwd.getpwnam(user).pw_uid
     except KeyError:
@@ -60,11 +50,6 @@ def user_name(uid: int) -> str:
         return str(uid)
 
 
-def is_running_in(env_dir: str) -> bool:
-    """Whether this very interpreter is the environment's."""
-    return _same(sys.prefix, env_dir)
-
-
 def explain_from_outside(env_dir: str, user: str) -> Refused:
     """Why the environment's Python could not be started, found out with another Python on the host."""
     try:
@@ -79,8 +64,19 @@ def explain_from_outside(env_dir: str, user: str) -> Refused:
             f"There is no Python environment at {env_dir} ({python} does not exist).",
             "Create it (python3 -m venv) and install the app's base into it, or correct rattail_schema_ext_env_dir.",
         )
-    error = _start_error(python, user)
-    if error is None:
+    identity: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        account = pwd.getpwnam(user)
+        groups = os.getgrouplist(user, account.pw_gid)
+        identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": groups}
+    try:
+        subprocess.run([python, "-c", "import sys"], cwd="/", capture_output=True, check=True, **identity)
+    except OSError as error:
+        why = error.strerror or str(error)
+    except subprocess.CalledProcessError as error:
+        lines = error.stderr.decode(errors="replace").strip().splitlines()
+        why = lines[-1].rstrip(".") if lines else f"it ends with {error.returncode}"
+    else:
         return Refused(
             "look_failed",
             f"{python} works, but the look at the host as {user!r} failed.",
@@ -89,31 +85,13 @@ def explain_from_outside(env_dir: str, user: str) -> Refused:
         )
     return Refused(
         "environment_broken",
-        f"{python} cannot be run as {user!r}: {error}.",
+        f"{python} cannot be run as {user!r}: {why}.",
         f"Run it by hand as {user} to see why; a directory above it may be closed to that user.",
     )
 
 
-def _start_error(python: str, user: str) -> str | None:
-    """Why ``user`` cannot run ``python``; None where it runs."""
-    identity: dict[str, Any] = {}
-    if os.geteuid() == 0:
-        account = pwd.getpwnam(user)
-        groups = os.getgrouplist(user, account.pw_gid)
-        identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": groups}
-    try:
-        done = subprocess.run([python, "-c", "import sys"], cwd="/", capture_output=True, check=False, **identity)
-    except OSError as error:
-        return error.strerror or str(error)
-    lines = done.stderr.decode(errors="replace").strip().splitlines() or [f"it ends with {done.returncode}"]
-    return lines[-1].rstrip(".") if done.returncode else None
-
-
 def version_of(distribution: str) -> str:
-    """The installed version of a distribution.
-
-    :raises Refused: naming interpreter and package, where it is missing.
-    """
+    """:raises Refused: where ``distribution`` is not installed."""
     version = distributions.version(distribution)
     if version is None:
         raise _missing(distribution)
@@ -141,11 +119,7 @@ def version_tuple(version: str) -> tuple[int, ...]:
 
 
 def package_directory(package: str) -> str | None:
-    """The directory that ``import package`` would use, or None. ``package`` may be dotted.
-
-    Only the top-level package is looked up, so nothing is imported. Packages below it are expected in
-    directories of their names.
-    """
+    """The directory that ``import package`` would use, or None, without an import of the packages above it."""
     top, _, rest = package.partition(".")
     try:
         spec = importlib.util.find_spec(top)
@@ -154,6 +128,11 @@ def package_directory(package: str) -> str | None:
     places = (spec and spec.submodule_search_locations) or ()
     directories = (os.path.join(place, *rest.split(".")) if rest else place for place in places)
     return next(filter(os.path.isdir, directories), None)
+
+
+def is_same(path: str, other: str) -> bool:
+    """Whether both are one place, symbolic links resolved."""
+    return os.path.realpath(path) == os.path.realpath(other)
 
 
 def is_below(path: str, directory: str) -> bool:
@@ -165,9 +144,8 @@ def is_below(path: str, directory: str) -> bool:
 def install_reason(app: str, source_dir: str) -> str:
     """Why ``source_dir`` has to be installed as editable (again); empty where it need not be.
 
-    Three reasons: the app is imported from elsewhere, a packaging file changed after the install, or a
-    declared dependency is not met. A file has changed if its inode change time is newer than pip's record:
-    a content hash would need a state file, and rsync keeps modification times.
+    A file has changed if its inode change time is newer than pip's record: a content hash would need a state file,
+    and rsync keeps modification times.
     """
     found = package_directory(app)
     if found is None:
@@ -187,7 +165,8 @@ def install_reason(app: str, source_dir: str) -> str:
         return ""
     from importlib.metadata import PathDistribution
 
-    return next((f"the dependency {unmet} is not met" for unmet in _unmet(PathDistribution(Path(dist_info)))), "")
+    requires = PathDistribution(Path(dist_info)).requires or ()
+    return next((f"the dependency {unmet} is not met" for unmet in _unmet(requires)), "")
 
 
 def _editable_record(source_dir: str) -> str | None:
@@ -200,23 +179,17 @@ def _editable_record(source_dir: str) -> str | None:
                 continue
             url = urlparse(content.get("url", ""))
             editable = content.get("dir_info", {}).get("editable", False)
-            if editable and url.scheme == "file" and _same(unquote(url.path), source_dir):
+            if editable and url.scheme == "file" and is_same(unquote(url.path), source_dir):
                 return record
     return None
 
 
-def _same(one: str, other: str) -> bool:
-    return os.path.realpath(one) == os.path.realpath(other)
+def _unmet(requires: Iterable[str], extra: str = "") -> Iterator[str]:
+    """Requirements that are not installed, or not in a version that is required; none without ``packaging``.
 
-
-def _unmet(distribution: Distribution, extra: str = "") -> Iterator[str]:
-    """Direct requirements that are not installed, or not in a version that is required.
-
-    Extras of a requirement (``rattail[db]``) are followed one level. Without ``packaging`` or pip's copy
-    of it, none is found.
+    Extras of a requirement (``rattail[db]``) are followed one level.
     """
-    from importlib.metadata import PackageNotFoundError
-    from importlib.metadata import distribution as installed
+    from importlib import metadata
 
     try:
         from packaging.requirements import Requirement
@@ -225,7 +198,7 @@ def _unmet(distribution: Distribution, extra: str = "") -> Iterator[str]:
             from pip._vendor.packaging.requirements import Requirement  # type: ignore[assignment]  # the same class
         except ImportError:
             return
-    for line in distribution.requires or []:
+    for line in requires:
         requirement = Requirement(line)
         marker = requirement.marker
         if marker and not marker.evaluate({"extra": extra}):
@@ -233,12 +206,12 @@ def _unmet(distribution: Distribution, extra: str = "") -> Iterator[str]:
         if extra and (not marker or marker.evaluate({"extra": ""})):
             continue  # required without the extra, too
         try:
-            found = installed(requirement.name)
-        except PackageNotFoundError:
+            found = metadata.distribution(requirement.name)
+        except metadata.PackageNotFoundError:
             yield str(requirement)
             continue
         if not requirement.specifier.contains(found.version, prereleases=True):
             yield f"{requirement} (installed: {found.version})"
         elif not extra:
             for name in sorted(requirement.extras):
-                yield from _unmet(found, name)
+                yield from _unmet(found.requires or (), name)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The app's source, through git's command line: which commit is wanted, which is checked out, what is uncommitted.
 
-Nothing here writes to the checkout: not a file, not a ref, not its index.
+Nothing is written to the checkout: not a file, not a ref, not its index.
 """
 
 from __future__ import annotations
@@ -18,15 +18,10 @@ from ..problem import Refused, mask
 from .environment import user_name
 
 _COMMIT = re.compile(r"[0-9a-f]{4,64}")
-# `git status --porcelain=v2`: how many fields come before the name, in an entry of each kind.
-_FIELDS_BEFORE_NAME = {"1": 8, "2": 9, "u": 10}
 
 
 class Repository(NamedTuple):
-    """Where the source comes from: a git URL, the version wanted and how to get in.
-
-    ``version`` is a branch, a tag, a commit or ``HEAD``; ``key_file`` an ssh private key on the host.
-    """
+    """A git URL, the branch, tag, commit or ``HEAD`` wanted, and how to get in: an ssh private key on the host."""
 
     url: str
     version: str = "HEAD"
@@ -67,9 +62,8 @@ class Wanted(NamedTuple):
 def run(*arguments: str, directory: str = "", repository: Repository | None = None, stdin: bytes = b"") -> bytes:
     """Run git and return what it prints.
 
-    :param repository: the one that git has to reach, if any.
     :raises subprocess.CalledProcessError: with git's message in ``stderr``.
-    :raises Refused: where git is not installed, or fails to reach ``repository``.
+    :raises Refused: where git is not installed, or fails while it has to reach ``repository``.
     """
     environment = {
         **os.environ,
@@ -100,7 +94,7 @@ def run(*arguments: str, directory: str = "", repository: Repository | None = No
 
 
 def names(*arguments: str, directory: str) -> list[str]:
-    """The names of files that a git command with ``-z`` lists."""
+    """What a git command with ``-z`` lists."""
     listing = run(*arguments, directory=directory).decode(errors="surrogateescape")
     return [name for name in listing.split("\0") if name]
 
@@ -109,9 +103,9 @@ def _message(error: subprocess.CalledProcessError) -> str:
     """git's error message in one line."""
     lines = [line.strip() for line in error.stderr.decode(errors="replace").splitlines() if line.strip()]
     # Where git reports this one, ssh has printed the cause before it.
-    lines = [line for line in lines if line != "fatal: Could not read from remote repository."] or lines
-    errors = [line for line in lines if line.startswith(("fatal:", "error:"))] or lines
-    line = errors[0] if errors else f"git ended with {error.returncode}"
+    causes = [line for line in lines if line != "fatal: Could not read from remote repository."]
+    errors = [line for line in causes if line.startswith(("fatal:", "error:"))]
+    line = next(iter(errors + causes), f"git ended with {error.returncode}")
     return mask((line.partition(":")[2].strip() or line).rstrip(".:"))
 
 
@@ -138,9 +132,8 @@ def look_at(directory: str) -> Checkout:
             "Move it away, or point rattail_schema_ext_source_dir somewhere else.",
         )
     try:
-        return _parse_status(
-            directory, run("status", "--porcelain=v2", "--branch", "-z", "--untracked-files=no", directory=directory)
-        )
+        what = ("--porcelain=v2", "--branch", "-z", "--untracked-files=no", "--no-renames")
+        status = names("status", *what, directory=directory)
     except subprocess.CalledProcessError as error:
         message = _message(error)
         if "dubious ownership" in message:
@@ -155,21 +148,11 @@ def look_at(directory: str) -> Checkout:
             "Repair it, or move it away and run again: it will be cloned again.",
         ) from None
 
-
-def _parse_status(directory: str, status: bytes) -> Checkout:
-    commit = branch = ""
-    modified = []
-    entries = iter(status.decode(errors="surrogateescape").split("\0"))
-    for entry in entries:
-        kind = entry[:1]
-        if kind in _FIELDS_BEFORE_NAME:
-            modified.append(entry.split(" ", _FIELDS_BEFORE_NAME[kind])[-1])
-            if kind == "2":
-                next(entries)  # the name it had before
-        elif entry.startswith("# branch.oid "):
-            commit = entry.split(" ")[2].replace("(initial)", "")
-        elif entry.startswith("# branch.head "):
-            branch = entry.split(" ")[2].replace("(detached)", "")
+    headers = dict(entry[2:].split(" ", 1) for entry in status if entry.startswith("# "))
+    commit = headers["branch.oid"].replace("(initial)", "")
+    branch = headers["branch.head"].replace("(detached)", "")
+    before_name = {"1": 8, "u": 10}  # fields, in an entry of each kind
+    modified = (entry.split(" ", before_name[entry[0]])[-1] for entry in status if entry[0] in before_name)
     return Checkout(directory, commit, branch, tuple(modified))
 
 
@@ -179,14 +162,12 @@ def tracked(directory: str, relative: str) -> frozenset[str]:
 
 
 def wanted(repository: Repository, checkout: Checkout) -> Wanted:
-    """The commit that ``repository.version`` means now.
-
-    The precedence is that of ``ansible.builtin.git``: a branch before a tag before a commit. A full
-    commit that is checked out needs no network.
+    """The commit that ``repository.version`` means now: as for ``ansible.builtin.git``, a branch before a tag.
 
     :raises Refused: where the repository does not answer, or has no such version.
     """
     version = repository.version
+    # needs no network
     if checkout.commit and version == checkout.commit:
         return Wanted(version)
     head, tag = f"refs/heads/{version}", f"refs/tags/{version}"

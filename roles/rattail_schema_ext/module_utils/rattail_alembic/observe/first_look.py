@@ -69,7 +69,7 @@ def _look_at_environment(seen: Observation) -> None:
                 f"rattail_schema_ext_{name} is {path!r}, which is no absolute path.",
                 "Begin it with a slash: which directory it would count from differs between tasks.",
             )
-    if not environment.is_running_in(request.env_dir):
+    if not environment.is_same(sys.prefix, request.env_dir):
         raise environment.explain_from_outside(request.env_dir, request.user)
     environment.refuse_wrong_user(request.user)
     environment.refuse_missing(request.base.package)
@@ -133,7 +133,7 @@ def _look_at_config(seen: Observation) -> None:
         alembic_version=environment.version_tuple(seen.alembic),
     )
     seen.warnings += [*present.warnings, *seen.section.warnings]
-    if not seen.section.needed:
+    if not seen.section.reasons:
         return
     seen.warnings += [f"[alembic] in {request.config_file}: {reason}." for reason in seen.section.reasons]
     if not request.config_enabled:

@@ -91,7 +91,7 @@ class Observation:
         needed = {
             "source": self.wanted is not None and self.wanted.differs_from(self.checkout),
             "install": self.install_reason,
-            "config": self.section is not None and self.section.needed,
+            "config": self.section is not None and self.section.reasons,
             "versions": self.versions_needed,
             "upgrade": self.plan is not None and self.plan.pending,
         }
