@@ -226,6 +226,17 @@ class TestWanted:
         result = wanted_for(Section(True, {**there, **options}))
         assert result.reasons == reasons
 
+    @pytest.mark.parametrize(
+        "spellings",
+        [[COREPOS, f"{COREPOS}/"], [f"{COREPOS}/", COREPOS], [f"{APP}//"], [COREPOS.replace(":", ":./"), COREPOS]],
+        ids=repr,
+    )
+    def test_a_location_wanted_in_two_spellings_is_not_missing_for_ever(self, spellings: list[str]) -> None:
+        first = wanted_for(Section(False, {}), integration_locations=spellings)
+        again = wanted_for(Section(True, first.options()), integration_locations=spellings)
+        assert again.reasons == [] and again.version_locations == first.version_locations
+        assert len(first.version_locations) == len({sections.key(each) for each in first.version_locations})
+
     def test_reasons_name_what_is_not_set(self) -> None:
         assert wanted_for(Section(False, {})).reasons == ["there is no [alembic] section"]
         assert wanted_for(Section(True, {})).reasons == [
