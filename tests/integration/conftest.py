@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from adversary.arena import Arena
 from ansible.module_utils.rattail_alembic.copies.programs import Program
 from ansible.module_utils.rattail_alembic.postgres.url import Target
 from support import environments, old_postgres
@@ -157,3 +158,27 @@ def cloning(
     # what it owns goes before it
     postgres.drop(database)
     postgres.admin.sql(f"drop role {role}")
+
+
+@pytest.fixture(scope="session")
+def arena(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+    """Where one revision after another is tried."""
+    found = Arena(postgres, tmp_path_factory.mktemp("arena"))
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="session")
+def whole_arena(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+    """The same with all of core's tables."""
+    found = Arena(postgres, tmp_path_factory.mktemp("whole"), whole=True)
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="session")
+def shadowed(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+    """The same, where each session looks into a schema ``poser`` first, which is not there yet."""
+    found = Arena(postgres, tmp_path_factory.mktemp("shadowed"), search_path="poser, public")
+    yield found
+    found.close()

@@ -58,10 +58,6 @@ HARMLESS = {
         "import logging, os; logging.error('beware'); os.chdir('/')",
     ),
     "exits at its end": ("import atexit, os; atexit.register(os._exit, 3)", ""),
-    "ends after the commit": (
-        "",
-        "import os; from sqlalchemy import event, pool; event.listen(pool.Pool, 'checkin', lambda *_: os._exit(0))",
-    ),
 }
 
 

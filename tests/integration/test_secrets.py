@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from ansible.module_utils.rattail_alembic.postgres.lock import key_of
@@ -173,6 +174,54 @@ def test_the_password_is_nowhere_in_what_is_seldom_done(
     assert "is gone" in runs["backup fails"].message and "***@" in runs["backup fails"].message
     assert PASSWORD not in "\n".join(processes)
     assert PASSWORD not in everything_left(server, list(runs.values())) + everything_left(cloning, [])
+
+
+ODD = "Xk7/word 'Of\"The%Pass"
+PASSWORD_OF_APP = "op.get_bind().engine.url.password"
+DSN_OF_APP = f"psycopg2.extensions.make_dsn(password={PASSWORD_OF_APP})"
+ALTER_ROLE = f"""op.execute("alter role current_user password '" + {PASSWORD_OF_APP}.replace("'", "''") + "'{{}}")"""
+
+
+def spellings(secret: str) -> list[str]:
+    """How it may be found in what was shown or left, JSON's own quoting aside."""
+    found = [secret, quote(secret), quote(secret, safe=""), quote(secret, safe="").lower(), repr(secret)[1:-1]]
+    return [text for each in found for text in (each, each.replace("'", "''"), json.dumps(each)[1:-1])]
+
+
+def test_the_password_is_nowhere_where_it_is_no_url(make_server: Callable[..., Server]) -> None:
+    """Connect arguments in an exception, what the app prints, SQL, connection strings; messages stay readable."""
+    server = make_server("secretive", deployed=True)
+    user = server.database.user
+    url = server.database.url.replace(f"//{user}@", f"//{user}:{quote(ODD, safe='')}@")
+    server.write_config(url=url.replace("%", "%%"), alembic=server.alembic_section())
+    verbose: Mapping[str, Any] = {"args": ["-vvv"], "diff": True}
+    failing = {
+        "arguments": f"raise ValueError(dict(host='db1', password={PASSWORD_OF_APP}))",
+        "positional": f"raise ValueError(('db1', 5432, {PASSWORD_OF_APP}))",
+        "a connection string": f"import psycopg2.extensions; raise ValueError({DSN_OF_APP})",
+        "a first line of two": f"raise ValueError({PASSWORD_OF_APP} + ' is wrong\\n' + {PASSWORD_OF_APP})",
+        "SQL": ALTER_ROLE.format("; select 1 / 0"),
+        "printed": f"print('password:', {PASSWORD_OF_APP}, flush=True); import os; os._exit(0)",
+        "printed alone": f"print('it is', {PASSWORD_OF_APP}, flush=True); import os; os._exit(0)",
+        "warned of": f"import warnings; warnings.warn({PASSWORD_OF_APP}); raise ValueError('so')",
+    }
+    runs: dict[str, Run] = {}
+    for number, (name, upgrade) in enumerate(failing.items()):
+        add(server, f"fails {number}", upgrade=upgrade)
+        runs[name] = server.run_role({"rattail_schema_ext_backup": "none"}, **verbose)
+        drop(server)
+    assert {name for name, run in runs.items() if run.rc} == set(failing)
+    add(server, "applied", upgrade=ALTER_ROLE.format(""))
+    runs["applied"] = server.run_role({"rattail_schema_ext_rehearsal": "transaction"}, **verbose)
+    assert runs["applied"].rc == 0, runs["applied"].message
+    everything = everything_left(server, list(runs.values()))
+    for spelling in spellings(ODD):
+        assert spelling not in everything, spelling
+    assert "ValueError: {'host': 'db1', 'password': ***" in runs["arguments"].message
+    assert "in the statement: alter role current_user password ***" in runs["SQL"].message
+    assert runs["printed alone"].result["app_output"][-1] == "it is ***"
+    [rehearsed] = runs["applied"].result["rehearsal"]["revisions"]
+    assert any("alter role current_user password ***" in each for each in rehearsed["sql"])
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,12 @@ options:
     description: Whether to keep a copy of the file, beside it, before it is changed.
     type: bool
     default: false
+  only_kept:
+    description:
+      - Whether to leave the file alone where somebody other than root and the user who runs this could put another one
+        into its place.
+    type: bool
+    default: false
 attributes:
   check_mode:
     description: Can run in check mode and return changed status without modifying the target.
@@ -65,6 +71,10 @@ backup_file:
   description: The copy of the file as it was.
   returned: when changed and a backup was asked for
   type: str
+not_kept:
+  description: That the file was left alone.
+  returned: with O(only_kept), where it was
+  type: bool
 problem:
   description: What is wrong with the file (C(code), C(cause), C(remedy)).
   returned: on failure
@@ -87,6 +97,7 @@ def get_argument_spec() -> dict[str, dict[str, Any]]:
         "path": {"type": "path", "required": True},
         "section": {"type": "str", "required": True},
         "backup": {"type": "bool", "default": False},
+        "only_kept": {"type": "bool", "default": False},
     }
 
 
@@ -102,6 +113,8 @@ def main() -> None:
     """Read, merge, and write where something differs."""
     module = AnsibleModule(argument_spec=get_argument_spec(), supports_check_mode=True)
     path = os.path.realpath(module.params["path"])
+    if module.params["only_kept"] and not config_file.is_kept(module.params["path"], os.geteuid()):
+        module.exit_json(not_kept=True)
     try:
         before = config_file.read(path)
         section.read(before, path)

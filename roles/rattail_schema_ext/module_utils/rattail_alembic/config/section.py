@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..cores import Core
-from ..problem import Refused
+from ..problem import Refused, mask
 from . import ini
 
 NAME = "alembic"
@@ -137,7 +137,7 @@ def extract(data: bytes) -> str:
     shown = ""
     for line in (lines[index] for index in ini.body(lines, NAME)):
         ours = line.option in _MANAGED and line.kind != "comment"
-        shown += (line.text if ours else re.sub(r"://.+", "://***", line.text)) + "\n"
+        shown += (line.text if ours else mask(re.sub(r"://.+", "://***", line.text))) + "\n"
     return shown
 
 

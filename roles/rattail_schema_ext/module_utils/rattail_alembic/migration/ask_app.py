@@ -7,12 +7,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from ..cores import Core
 from ..problem import Refused
 from .alembic_api import alembic_config, declared_labels, loaded, run_env, script_directory
 from .child import Event, Outcome, Report, in_child
+from .connect_hook import intercept
+from .other_connections import set_session
 
 
 def version_table(config_file: str, options: Mapping[str, str]) -> tuple[tuple[str, ...], str]:
@@ -41,6 +44,8 @@ def revisions(
     """
 
     def work(report: Report) -> None:
+        # A file that is only loaded has nothing to write.
+        intercept(lambda arguments: arguments, partial(set_session, read_only=True))
         script = script_directory(alembic_config(config_file, options), [path for _, path in directories])
         found = [
             {

@@ -103,8 +103,8 @@ def in_child(work: Callable[[Report], None], listen: Report = lambda _event: Non
             raise
         _, status = os.waitpid(child, 0)
         output.seek(0)
-        printed = output.read().decode(errors="replace").splitlines()
-        outcome.output = mask("\n".join(printed[-_OUTPUT_LINES:]))
+        printed = mask(output.read().decode(errors="replace")).splitlines()
+        outcome.output = "\n".join(printed[-_OUTPUT_LINES:])
     if outcome.error is None and outcome.last("end") is None:
         _end_orphans()
         if os.WIFSIGNALED(status):
@@ -194,9 +194,45 @@ def _describe(error: BaseException) -> Event:
     return {
         "event": "error",
         "type": type(error).__name__,
-        "message": mask(message.partition("\n")[0]),
-        "statement": getattr(error, "statement", None),
+        "message": mask(message).partition("\n")[0],
+        "statement": mask(str(getattr(error, "statement", None) or "")),
         "sqlstate": getattr(origin, "pgcode", None) or getattr(origin, "sqlstate", None) or "",
         "problem": error.problem.as_dict() if isinstance(error, Refused) else None,
         "trace": mask("".join(traceback.format_exception(type(error), error, error.__traceback__))),
     }
+
+
+_CHARACTERS = 2_000
+_OF_A_REVISION = 20_000
+_OF_ALL = 200_000
+
+
+class Statements:
+    """The statements of one revision after another. With ``bounded`` long ones are cut, and too many are counted."""
+
+    def __init__(self, *, bounded: bool) -> None:
+        self._bounded = bounded
+        self._kept: list[str] = []
+        self._more = 0
+        self._left = _OF_ALL
+        self._room = _OF_A_REVISION
+
+    def add(self, text: str) -> None:
+        """A statement is executed."""
+        # masked before it is cut, since half a password is one, too
+        words = mask(" ".join(text.split()))
+        if self._bounded:
+            words = words if len(words) <= _CHARACTERS else f"{words[:_CHARACTERS]} …"
+            if self._more or len(words) > self._room:
+                self._more += 1
+                return
+            self._room -= len(words)
+            self._left -= len(words)
+        self._kept.append(words)
+
+    def take(self) -> list[str]:
+        """Those since the last time; in place of what is left out, a comment says how many there were."""
+        found = self._kept + ([f"-- and {self._more} more"] if self._more else [])
+        self._kept, self._more = [], 0
+        self._room = min(_OF_A_REVISION, self._left)
+        return found

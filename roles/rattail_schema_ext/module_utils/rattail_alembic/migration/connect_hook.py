@@ -98,7 +98,11 @@ def _telling(factory: type[Any], used: Callable[[Any], None], heard: Callable[[A
         heard(self, "commit")
         factory.commit(self)
 
-    return type(factory.__name__, (factory,), {"cursor": cursor, "commit": commit})
+    def tpc_prepare(self: Any) -> None:
+        heard(self, "prepare transaction")
+        factory.tpc_prepare(self)
+
+    return type(factory.__name__, (factory,), {"cursor": cursor, "commit": commit, "tpc_prepare": tpc_prepare})
 
 
 def _telling_method(original: Any, text: str, heard: Callable[[Any, str], None]) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 from weakref import WeakSet
 
 from ..postgres.connection import KEEPALIVES
+from ..postgres.contents import quoted
 from ..postgres.url import Target, leads_to
 from ..problem import Refused
 from . import drift
@@ -105,18 +106,39 @@ def _migrate_one(job: Job, guard: Guard, report: Report) -> None:
             """A DBAPI cursor of the migrating connection, in whatever transaction it is."""
             return context.connection.connection.cursor()
 
-        guard.begin(cursor())
+        names = filter(None, (context.version_table_schema, context.version_table))
+        guard.begin(cursor(), ".".join(map(quoted, names)), rows)
         contexts.append(context)
-        plan = steps_to(script, job.destination, rows, downward=job.downward)
+        of_env = tuple(context.on_version_apply_callbacks)
+        with guard.loading(cursor()):
+            plan = steps_to(script, job.destination, rows, downward=job.downward)
         report({"event": "planned"})
         _refuse_unplanned(job, applied(script, rows), {step.revision.revision for step in plan})
         autocommit_block = context.autocommit_block
         context.autocommit_block = lambda: guard.outside(autocommit_block(), cursor)
+        each_commits = bool(context.opts.get("transaction_per_migration"))
+
+        def written(heads: set[str], **_more: Any) -> None:
+            guard.written(cursor(), heads, commits=each_commits or step is plan[-1])
+
+        def guarded(migration_fn: Any, revision: str) -> Any:
+            """A revision's ``upgrade()`` with the guard before and after it, in the same transaction."""
+
+            def run(**arguments: Any) -> None:
+                guard.before(cursor(), revision)
+                migration_fn(**arguments)
+                # The guard's look is after what a revision has registered with Alembic, before what is env.py's.
+                registered = [each for each in context.on_version_apply_callbacks if each not in (*of_env, written)]
+                context.on_version_apply_callbacks = (*registered, written, *of_env)
+                guard.after(cursor())
+
+            return run
+
         for step in plan:
             at = {"revision": step.revision.revision, "path": step.revision.path}
             report({"event": "applying", **at})
             started = time.monotonic()
-            step.migration_fn = _guarded(step.migration_fn, guard, cursor, at["revision"])
+            step.migration_fn = guarded(step.migration_fn, at["revision"])
             yield step
             report({"event": "applied", "seconds": round(time.monotonic() - started, 3), **at})
         guard.end(cursor())
@@ -143,17 +165,6 @@ def _refuse_unplanned(job: Job, done: set[str], names: set[str]) -> None:
             f"Alembic would {verb} other revisions than were planned ({differ}), so nothing was done.",
             "Run again, once nobody changes the app's source any more.",
         )
-
-
-def _guarded(migration_fn: Any, guard: Guard, cursor: Callable[[], Any], revision: str) -> Any:
-    """A revision's ``upgrade()`` with the guard before and after it, in the same transaction."""
-
-    def run(**arguments: Any) -> None:
-        guard.before(cursor(), revision)
-        migration_fn(**arguments)
-        guard.after(cursor())
-
-    return run
 
 
 def _drift(context: Any, job: Job) -> dict[str, Any]:

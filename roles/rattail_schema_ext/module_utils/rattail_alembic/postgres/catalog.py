@@ -8,9 +8,12 @@ objects, which only a superuser can change, temporary ones, large objects, the v
 
 from __future__ import annotations
 
+import os
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from .catalog_sources import LASTING, SOURCES
+from .connection import PIN, ROLE, undone
 
 # (the catalog's oid, up to three numbers that identify the row)
 Key = tuple[int, int, int, int]
@@ -57,7 +60,11 @@ where c.relnamespace = 11 and c.relname = any(%s) and a.attnum > 0
   and pg_catalog.has_column_privilege(c.oid, a.attnum, 'select')
 group by 1"""
 
-_PREPARED = "rattail_schema_ext_snapshot"
+# The query as it is prepared in each session: its name, which nobody can know before, and when that was done, since it
+# can be found afterwards, and another prepared under its name.
+_PREPARED = """
+select pg_catalog.date_part('epoch', prepare_time) from pg_catalog.pg_prepared_statements where name = %s"""
+_prepared: WeakKeyDictionary[Any, tuple[str, float]] = WeakKeyDictionary()
 _WITH = f"""
 with space as materialized (select x.oid from pg_catalog.pg_namespace x where {LASTING}),
 relation as materialized (
@@ -71,12 +78,22 @@ def snapshot(cursor: Any) -> Catalog:
 
     Nothing is written. The statement stays prepared in the session, since planning takes a third of the time.
     """
-    cursor.execute(f"select from pg_catalog.pg_prepared_statements where name = '{_PREPARED}'")
-    if cursor.fetchone() is None:
+    with undone(cursor, PIN):
+        return read(cursor)
+
+
+def read(cursor: Any) -> Catalog:
+    """The same inside of ``undone``, where ``PIN`` has been executed."""
+    name, prepared = _prepared.get(cursor.connection, ("", 0.0))
+    cursor.execute(_PREPARED, (name,))
+    if cursor.fetchone() != (prepared,):
         cursor.execute(_COLUMNS, (["pg_index", *(source.catalog for source in SOURCES)],))
         columns = {catalog: dict(zip(names, read)) for catalog, names, read in cursor.fetchall()}
-        cursor.execute(f"prepare {_PREPARED} as {_query(columns)}")
-    cursor.execute(f"execute {_PREPARED}")
+        name = f"{ROLE}_{os.urandom(8).hex()}"
+        cursor.execute(f"prepare {name} as {_query(columns)}")
+        cursor.execute(_PREPARED, (name,))
+        _prepared[cursor.connection] = (name, cursor.fetchone()[0])
+    cursor.execute(f"execute {name}")
     found: Catalog = {}
     for oid, a, b, c, kind, name, namespace, parent_oid, parent_a, parent_b, *rest in cursor.fetchall():
         parent = None if parent_oid is None else (parent_oid, parent_a, parent_b, 0)

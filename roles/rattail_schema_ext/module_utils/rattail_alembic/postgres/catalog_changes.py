@@ -127,6 +127,12 @@ def undo_sql(changes: Iterable[Change]) -> list[str]:
     return first + [change.undo[-1] for change in newest]
 
 
+def owner_of(rows: Catalog, key: Key) -> Owner:
+    """What the object of ``key`` is a part of in the end."""
+    names = _Names(rows)
+    return names.owner(names.root(key) or key)
+
+
 def _changes(then: _Names, now: _Names) -> Iterator[Change]:
     before, after = then.rows, now.rows
     both = before.keys() & after.keys()
