@@ -6,8 +6,7 @@ from itertools import cycle
 
 import pytest
 from adversary.actions import DEFINITIONS
-from adversary.arena import Arena, Case, judge
-from adversary.known import parameters
+from adversary.arena import Arena, Case, judge, parameters
 from adversary.ways import INSIDE
 
 CASES = {

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 from adversary.actions import DEFINITIONS, ROWS
-from adversary.arena import Arena, Case, judge
+from adversary.arena import Arena, Case, judge, parameters
 from adversary.games import PREPARED, PYTHON, SHADOWS, VERSION_ROWS
 from adversary.honest import HONEST
-from adversary.known import parameters
 from adversary.ways import executed
 
 _GAMES = {
@@ -30,7 +29,7 @@ def test_a_name_before_core_s_is_not_own_by_its_schema(shadowed: Arena, case: Ca
 # What was seen on a few of core's tables, with all of them.
 _SAMPLE = {
     "column-product-add": Case(executed(DEFINITIONS["column-product-add"].sql), DEFINITIONS["column-product-add"].word),
-    "rows-till-update": Case(executed(ROWS["rows-till-update"].sql), ROWS["rows-till-update"].word, rows=True),
+    "rows-till-update": Case(executed(ROWS["rows-till-update"].sql), ROWS["rows-till-update"].word, told=True),
     **{f"honest-{name}": HONEST[name] for name in ("table-foreign_key_to_core", "block-index_concurrently")},
 }
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from adversary.arena import Arena, Case, judge
+from adversary.arena import Arena, Case, judge, parameters
 from adversary.honest import HONEST
-from adversary.known import parameters
 
 
 @pytest.mark.parametrize("case", parameters({f"honest-{name}": case for name, case in HONEST.items()}))

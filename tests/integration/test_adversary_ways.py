@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 from adversary.actions import DEFINITIONS
-from adversary.arena import Arena, Case, judge
-from adversary.known import parameters
-from adversary.ways import COMMITTED, CONFINED, UNCONFINED, WAYS
+from adversary.arena import Arena, Case, judge, parameters
+from adversary.ways import COMMITTED, CONFINED, UNCONFINED, UNHEARD, WAYS
 
 _ACTION = DEFINITIONS["column-product-add"]
 # by those that were not allowed to write, nothing was done that could be named
@@ -15,7 +14,8 @@ CASES = {
     f"column-product-add-by_{way}": Case(
         do(_ACTION.sql),
         _ACTION.word + _READ_ONLY * (way in {*CONFINED, *UNCONFINED}),
-        stays=way in {*COMMITTED, *UNCONFINED},
+        stays=way in {*COMMITTED, *UNCONFINED, *UNHEARD},
+        told=way in UNHEARD,
     )
     for way, do in WAYS.items()
 }

@@ -14,6 +14,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import pytest
 from support.places import fingerprint
 from support.postgres import Database, Postgres
 from support.repository import Repository
@@ -37,7 +38,7 @@ class Case:
     """A revision: the body of its ``upgrade()``, with @ME@, @PREV@ and @CORE@ for revisions, and @URL@.
 
     ``word``, a pattern, must be in what is said of it; without one it is honest, and must get through. ``top`` is
-    Python beside ``upgrade()``. With ``rows`` it may get through where the rows are named. ``stays``: it has committed
+    Python beside ``upgrade()``. With ``told`` it may get through where it is named. ``stays``: it has committed
     by the time that anybody can look, so that something of it may stay, if that is said. ``harmless``: it may come to
     nothing, and then nobody need say so.
     """
@@ -45,7 +46,7 @@ class Case:
     python: str
     word: str = ""
     top: str = ""
-    rows: bool = False
+    told: bool = False
     stays: bool = False
     harmless: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -137,6 +138,11 @@ def _template(postgres: Postgres, scratch: Path, *, whole: bool) -> str:
     return postgres.template("adversary_whole" if whole else "adversary_few", version, fill, base)
 
 
+def parameters(cases: Mapping[str, Case]) -> list[Any]:
+    """The cases for ``pytest.mark.parametrize``, by their names."""
+    return [pytest.param(case, id=name) for name, case in cases.items()]
+
+
 def judge(case: Case, seen: Seen) -> None:
     """Hold what was answered against what is there.
 
@@ -161,7 +167,7 @@ def judge(case: Case, seen: Seen) -> None:
     if case.harmless and not failure and not foreign:
         return
     assert re.search(f"(?<![a-z])(?:{case.word})", said), f"{case.word} is not named: {said}; what differs: {foreign}"
-    if not case.rows or case.options.get("policy_data") == "refuse":
+    if not case.told or case.options.get("policy_data") == "refuse":
         assert failure, f"got through: {said}; what differs: {foreign}"
     if failure and not case.stays:
         assert not changes and after.versions == before.versions, f"refused, but these differ: {changes}; {said}"

@@ -333,7 +333,7 @@ create operator <#> (leftarg = integer, rightarg = integer, function = int4mi);
 -- operator-public-drop: ###
 drop operator ### (integer, integer);
 
--- cast-till_slip-create: cast till_slip
+-- cast-till_slip-create: cast (public\.)?till_slip
 create cast (till_slip as text) with inout;
 
 -- publication-poser-create: poser_publication

@@ -117,16 +117,17 @@ VERSION_ROWS: dict[str, Case] = {
     ),
 }  # fmt: skip
 
+_LOADED = "product|when it is only loaded"
 _LATER = "import psycopg2\nbeside = psycopg2.connect('@URL@')\n"
 _DO_LATER = f"beside.cursor().execute({_COLUMN!r})\nbeside.commit()\n"
 _WRITABLE = "beside.cursor().execute('set transaction read write')\n"
 
 PYTHON: dict[str, Case] = {
-    "import-connect": Case("", "product", top=_LATER + _DO_LATER, stays=True),
-    "import-connect_read_write": Case("", "product", top=_LATER + _WRITABLE + _DO_LATER, stays=True),
-    "import-connect_autocommit": Case("", "product", top=_LATER + "beside.autocommit = True\n" + _DO_LATER, stays=True),
+    "import-connect": Case("", _LOADED, top=_LATER + _DO_LATER, stays=True),
+    "import-connect_read_write": Case("", _LOADED, top=_LATER + _WRITABLE + _DO_LATER, stays=True),
+    "import-connect_autocommit": Case("", _LOADED, top=_LATER + "beside.autocommit = True\n" + _DO_LATER, stays=True),
     "import-engine": Case(
-        "", "product", stays=True,
+        "", _LOADED, stays=True,
         top=f"with sa.create_engine('@URL@').begin() as beside:\n    beside.exec_driver_sql({_COLUMN!r})\n",
     ),
     "import-connect_and_use_in_upgrade": Case(_DO_LATER, "product|may only read", top=_LATER, stays=True),
@@ -216,7 +217,7 @@ PREPARED: dict[str, Case] = {
 
 _RAW = "raw = op.get_bind().connection\n"
 ROW_GAMES: dict[str, Case] = {
-    name: Case(python, word, rows=True, options={"policy_data": data})
+    name: Case(python, word, told=True, options={"policy_data": data})
     for data in ("report", "refuse")
     for name, python, word in (
         (f"copy_expert-{data}", _RAW + "import io\n"
@@ -229,7 +230,7 @@ ROW_GAMES: dict[str, Case] = {
          "execute_values(raw.cursor(), 'insert into drawer values %s', [(8, 'a'), (9, 'b')])", "drawer"),
         (f"bulk_insert-{data}", "table = sa.table('drawer', sa.column('id'), sa.column('label'))\n"
          "op.bulk_insert(table, [{'id': 8, 'label': 'a'}])", "drawer"),
-        (f"large_object_of_the_driver-{data}", _RAW + "raw.lobject(4711, 'wb').write(b'poser')", "large object"),
+        (f"large_object_of_the_driver-{data}", _RAW + "raw.lobject(4711, 'wb').write(b'poser')", "pg_largeobject"),
         (f"cascade_from_own_delete-{data}", executed(
             "create table poser_p (id integer)",
             "create function poser_do() returns trigger language plpgsql as"

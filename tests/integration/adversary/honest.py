@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from .actions import actions
 from .arena import Case
-from .ways import COMMITTED, CONFINED, UNCONFINED, WAYS, executed
+from .ways import COMMITTED, CONFINED, UNCONFINED, UNHEARD, WAYS, executed
 
 _BLOCK = "with op.get_context().autocommit_block():\n    "
 _OWN = "create table poser_x (id integer)"
 # Ways that are no fault in themselves.
 _NO_FAULT = {
-    *(set(WAYS) - set(COMMITTED) - set(CONFINED) - set(UNCONFINED) - {"read_only_afterwards"}),
+    *(set(WAYS) - set(COMMITTED) - set(CONFINED) - set(UNCONFINED) - set(UNHEARD) - {"read_only_afterwards"}),
     *("commit", "commit_and_begin", "commit_before", "autocommit_block", "autocommit_block_after"),
 }
 

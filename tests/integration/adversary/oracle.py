@@ -58,6 +58,8 @@ own as materialized (
   union all select 'pg_namespace'::regclass, oid, passing from space where own or passing
   union all select 'pg_proc'::regclass, p.oid, s.passing from pg_proc p join space s on s.oid = p.pronamespace
     where p.proname {_OWN_NAME} or s.own or s.passing
+  union all select 'pg_operator'::regclass, o.oid, s.passing from pg_operator o join space s on s.oid = o.oprnamespace
+    where s.own or s.passing
   union all select 'pg_constraint'::regclass, c.oid, r.passing
     from pg_constraint c join relation r on r.oid = c.conrelid
   union all select 'pg_constraint'::regclass, c.oid, t.passing from pg_constraint c join type t on t.oid = c.contypid

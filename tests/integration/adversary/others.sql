@@ -12,16 +12,16 @@ alter sequence till_seq restart with 50;
 -- sequence-till_log-identity_setval: till_log
 select setval(pg_get_serial_sequence('till_log', 'id'), 77);
 
--- large_object-write: large object
+-- large_object-write: pg_catalog.pg_largeobject
 select lo_put(4711, 0, 'poser');
 
--- large_object-unlink: large object
+-- large_object-unlink: pg_catalog.pg_largeobject
 select lo_unlink(4711);
 
--- large_object-create: large object
+-- large_object-create: pg_catalog.pg_largeobject
 select lo_from_bytea(4712, 'poser');
 
--- large_object-grant: large object
+-- large_object-grant: pg_catalog.pg_largeobject
 grant select on large object 4711 to guarded;
 
 -- materialized_view-till_numbers-refresh: till_numbers

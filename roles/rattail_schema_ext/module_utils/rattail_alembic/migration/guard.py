@@ -53,6 +53,8 @@ class Guard:
     def __init__(self, job: Job, report: Report) -> None:
         self.beside = Beside()
         self.statements = Statements(bounded=not job.rehearsal)
+        # whether a revision has asked SQLAlchemy to be called at the COMMIT
+        self.waits_for_commit = False
         self._job = job
         self._report = report
         self._revision = ""
@@ -104,6 +106,8 @@ class Guard:
         """A statement is about to be executed on a connection of the app's: see :meth:`WrittenRows.hear`."""
         if connection is self._migrating:
             row = _VERSION_ROW.fullmatch(text)
+            if text == "commit" and self.waits_for_commit and self._heard and self._counted is not None:
+                self._judge(plain_cursor(connection), self._counted)
             self._heard += not (row and self._versions and row[1] == self._versions.name)
         if self._rows is not None:
             if sql.ends_transaction(text) == "PREPARE TRANSACTION":

@@ -110,6 +110,8 @@ def _migrate_one(job: Job, guard: Guard, report: Report) -> None:
         guard.begin(cursor(), ".".join(map(quoted, names)), rows)
         contexts.append(context)
         of_env = tuple(context.on_version_apply_callbacks)
+        at_commit = context.connection.dispatch.commit
+        listening = len(at_commit)
         with guard.loading(cursor()):
             plan = steps_to(script, job.destination, rows, downward=job.downward)
         report({"event": "planned"})
@@ -131,6 +133,7 @@ def _migrate_one(job: Job, guard: Guard, report: Report) -> None:
                 registered = [each for each in context.on_version_apply_callbacks if each not in (*of_env, written)]
                 context.on_version_apply_callbacks = (*registered, written, *of_env)
                 guard.after(cursor())
+                guard.waits_for_commit = len(at_commit) > listening
 
             return run
 
