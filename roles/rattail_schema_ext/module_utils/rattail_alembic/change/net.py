@@ -142,8 +142,7 @@ def written_by(cursor: Any, changes: Iterable[Change], transactions: Collection[
     found: set[Key] = set()
     for source in SOURCES:
         rows = tuple(key[1:] for key in keys if key[0] == source.oid)
-        # a view has no xmin
-        if rows and source.catalog not in ("pg_roles", "pg_user_mappings"):
+        if rows and source.signed:
             query = f"select {source.key} from pg_catalog.{source.catalog} x where x.xmin::text::bigint = any(%s)"
             written = run(cursor, f"{query} and ({source.key}) in %s", ([each % 2**32 for each in transactions], rows))
             found |= {(source.oid, a, b, c) for a, b, c in written}

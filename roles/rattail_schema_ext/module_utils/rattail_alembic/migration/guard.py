@@ -71,6 +71,7 @@ class Guard:
         self._meanwhile = Meanwhile(self._committed)
         self._guarded: bool | None = None
         self._catalog: Catalog | None = None
+        self._since: catalog.Since | None = None
         self._rows: WrittenRows | None = None
         self._counted: WrittenRows | None = None
         self._migrating: Any = None
@@ -184,25 +185,33 @@ class Guard:
         guarded = revision in job.prefixes and (job.policy != OFF or revision in job.leaving)
         if not guarded:
             self._run_deferred(cursor)
-        last = self._catalog
+        last, rows = self._catalog, self._counted
         if not guarded:
             self._catalog = self._counted = None
         self._revision, self._left = revision, False
         self._meanwhile.begin()
         # What an earlier one has set does not lead this one elsewhere.
         self._put(cursor, search_path=self._path)
-        [(self._transaction,)] = run(cursor, "select pg_catalog.txid_current()")
+        before, self._transaction = self._transaction, run(cursor, "select pg_catalog.txid_current()")[0][0]
+        if self._transaction != before or self._heard:
+            rows = None
         confine = job.rehearsal == TRANSACTION or (revision in job.prefixes and job.policy == ENFORCE)
-        with self._look(cursor) if guarded else nullcontext():
-            if guarded:
-                # What the last revision left is what this one finds.
-                self._catalog = self._catalog or catalog.read(cursor)
-            # Everywhere, since what is written past a copy would be in earnest.
-            self.beside.begin(cursor, confine=confine, everywhere=bool(job.rehearsal), watch=guarded)
+        # Everywhere, since what is written past a copy would be in earnest.
+        self.beside.begin(cursor, confine=confine, everywhere=bool(job.rehearsal), watch=guarded)
+        # What the last revision left is what this one finds.
+        with self._look(cursor) if guarded and not (rows and self._catalog) else nullcontext():
+            if guarded and self._catalog is None:
+                self._since, self._catalog = catalog.now(cursor), catalog.read(cursor)
             if guarded and job.policy != OFF:
                 refuse = job.policy == ENFORCE and job.policy_data == REFUSE
                 self._counted = WrittenRows(
-                    cursor.connection, revision, job.prefixes[revision], self._report, refuse=refuse, other=self._other
+                    cursor.connection,
+                    revision,
+                    job.prefixes[revision],
+                    self._report,
+                    refuse=refuse,
+                    other=self._other,
+                    last=rows,
                 )
         found = _packed(self._catalog) if revision in job.leaving else ""
         if job.policy != OFF and not job.rehearsal and self._guarded == (not guarded):
@@ -321,12 +330,11 @@ class Guard:
         with undone(cursor):
             try:
                 with_deferred = True
-                cursor.execute(poison + _RUN_DEFERRED)
+                cursor.execute(f"{poison}{_RUN_DEFERRED}; {self._pin}; {_DEFERS}")
             except driver().IntegrityError:
                 # A later revision may mend that. Else the COMMIT fails.
                 with_deferred = False
-                cursor.execute(f"rollback to {LOOK}")
-            cursor.execute(f"{self._pin}; {_DEFERS}")
+                cursor.execute(f"rollback to {LOOK}; {self._pin}; {_DEFERS}")
             self._deferring = cursor.fetchone()[0] or not with_deferred
             yield
 
@@ -356,17 +364,20 @@ class Guard:
         """What violates it, and whether rows were written that are refused."""
         job, revision, before = self._job, self._revision, self._catalog
         assert before is not None
-        now = self._catalog = catalog.read(cursor)
+        # What is deferred has run in a look that is taken back.
+        since = None if self._deferring else self._since
+        now, touched, moment = catalog.read_on(cursor, before, since)
+        self._catalog, self._since = now, None if self._deferring else moment
         if rows is not None:
             rows.count()
         prefixes = job.prefixes[revision]
-        changes, replaced = difference(before, now), rewritten(before, now)
+        changes, replaced = difference(before, now, touched), rewritten(before, now, touched=touched)
         changes, theirs = self._meanwhile.tell_apart(changes)
         if rules.violations(revision, theirs, prefixes):
             self._tell("others", objects=[change.identity for change in theirs], beside=False)
         found = rules.violations(revision, changes, prefixes)
         suspect = found or rules.data_report([], replaced, prefixes)
-        if suspect and job.catalog is not None and not self._left:
+        if suspect and job.catalog is not None and touched is None and not self._left:
             # What another session sees as well was committed by one.
             with self._other() as other:
                 elsewhere = (job.catalog, catalog.snapshot(other))

@@ -124,6 +124,8 @@ class Beside:
             for connection, which in self._connections.items()
             if connection is not self._migrating and not connection.closed and which == self._which
         ]
+        if not pids:
+            return set()
         run(cursor, _NO_SNAPSHOT)
         return set(run(cursor, _LAST_QUERIES, (pids,)))
 

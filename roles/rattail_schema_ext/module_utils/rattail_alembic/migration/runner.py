@@ -19,7 +19,7 @@ from . import drift
 from .alembic_api import alembic_config, applied, run_env, steps_to, steps_to_stamp
 from .ask_app import answer
 from .child import PAUSE, QUIET, Event, Outcome, Report, in_child
-from .connect_hook import intercept
+from .connect_hook import intercept, plain_cursor
 from .guard import Guard
 from .job import Job
 
@@ -103,8 +103,8 @@ def _migrate_one(job: Job, guard: Guard, report: Report) -> None:
         gc.enable()
 
         def cursor() -> Any:
-            """A DBAPI cursor of the migrating connection, in whatever transaction it is."""
-            return context.connection.connection.cursor()
+            """A plain cursor of the migrating connection, in whatever transaction it is, of which no guard hears."""
+            return plain_cursor(context.connection.connection.cursor().connection)
 
         names = filter(None, (context.version_table_schema, context.version_table))
         guard.begin(cursor(), ".".join(map(quoted, names)), rows)
@@ -178,11 +178,18 @@ def _drift(context: Any, job: Job) -> dict[str, Any]:
     from alembic.autogenerate import compare_metadata
     from alembic.runtime.migration import MigrationContext
 
-    def own(name: str | None, kind: str, *_more: Any) -> bool:
-        return kind != "table" or job.own.owns("", name or "")
+    without_model = set[str]()
 
+    def own(name: str | None, kind: str, *_more: Any) -> bool:
+        if kind != "table" or not job.own.owns("", name or ""):
+            return kind != "table"
+        if name not in metadata.tables:
+            # Alembic would read all about it first.
+            without_model.add(str(name))
+        return name in metadata.tables
+
+    metadata = context.opts["target_metadata"]
     try:
-        metadata = context.opts["target_metadata"]
         if metadata is None:
             return {"differences": [], "error": "the app's env.py gives no target_metadata"}
         with context.connection.engine.connect() as connection:
@@ -193,7 +200,8 @@ def _drift(context: Any, job: Job) -> dict[str, Any]:
                 "include_object": lambda _object, name, kind, *_more: own(name, kind),
             }
             found = compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
-        return {"differences": [words for each in found for words in drift.words(each)], "error": ""}
+        tables = [drift.only_there(f"table {name}") for name in sorted(without_model)]
+        return {"differences": tables + [words for each in found for words in drift.words(each)], "error": ""}
     except Exception as error:
         message = str(error).partition("\n")[0]
         return {"differences": [], "error": f"{type(error).__name__}: {message}"}

@@ -16,7 +16,7 @@ from ..policy import rules
 from ..policy.prefixes import Prefixes
 from ..postgres.catalog_changes import Owner
 from ..postgres.connection import PIN, driver, run, undone
-from ..postgres.row_counts import Another, Written, rows_written, sequences_used, stays, written_between
+from ..postgres.row_counts import Another, Written, rows_written, sequences_used, stays, written_between, written_to
 from ..revisions import sql
 from .child import Report
 from .connect_hook import plain_cursor
@@ -40,11 +40,20 @@ class WrittenRows:
 
     ``prefixes`` tells whose a table is, and ``refuse`` whether rows of others' tables are refused, and with them what
     cannot be counted. Events: ``data`` (``tables``), and once ``uncounted`` (``kind`` of the first such statement).
-    ``other`` gives a cursor of another session.
+    ``other`` gives a cursor of another session. Where nothing was executed since the ``last`` one was counted, what it
+    found holds.
     """
 
     def __init__(
-        self, connection: Any, revision: str, prefixes: Prefixes, report: Report, *, refuse: bool, other: Another
+        self,
+        connection: Any,
+        revision: str,
+        prefixes: Prefixes,
+        report: Report,
+        *,
+        refuse: bool,
+        other: Another,
+        last: WrittenRows | None = None,
     ) -> None:
         self._connection = connection
         self._revision = revision
@@ -56,12 +65,15 @@ class WrittenRows:
         self._told = False
         self._found: list[Written] = []
         self._moved: set[Written] = set()
-        self.begin()
+        if last is None:
+            self.begin()
+        else:
+            self._base, self._sequences, self._outside = last._base, last._sequences, False
 
     def begin(self) -> None:
         """It is in a transaction, in which it has written nothing yet."""
         with plain_cursor(self._connection) as cursor:
-            self._base, self._sequences = rows_written(cursor), sequences_used(cursor)
+            self._base, self._sequences = rows_written(cursor), sequences_used(cursor, written_to(cursor))
         self._outside = False
 
     def hear(self, connection: Any, text: str) -> None:
@@ -117,16 +129,19 @@ class WrittenRows:
         if self._outside or self._connection.info.transaction_status != IN_TRANSACTION:
             return
         with plain_cursor(self._connection) as cursor:
-            now = rows_written(cursor)
+            oids = written_to(cursor)
+            now = rows_written(cursor, oids)
             if self._base is not None and now is not None:
                 grown = written_between(self._base, now)
                 foreign = [each for each in grown if rules.data_report([each], (), self._prefixes)]
                 gone = {each[:2] for each in foreign if not stays(cursor, each, self._other)}
                 kept = {oid: each for oid, each in now.items() if each[:2] not in gone}
                 self._found = written_between(self._base, kept, self._found)
+                now = {**self._base, **now}
             self._base = now
-            for oid, used in sequences_used(cursor).items():
-                if used != self._sequences.get(oid) and not self._prefixes.owns(*used[2:4]):
+            before, self._sequences = self._sequences, sequences_used(cursor, oids)
+            for oid, used in self._sequences.items():
+                if used != before.get(oid) and not self._prefixes.owns(*used[2:4]):
                     self._moved.add(Written(used[0], used[1], updated=1))
 
     def _miss(self, kind: str, text: str) -> None:
@@ -153,16 +168,19 @@ class VersionRows:
         [(self._oid,)] = run(cursor, _LEADS_TO, (name,))
         with undone(cursor, PIN):
             [(self._table,)] = run(cursor, "select %s::regclass::text", (self._oid,))
+        rows = f"array(select version_num::pg_catalog.text from {self._table})"
+        self._both = cursor.mogrify(_LEADS_TO, (name,)).decode() + f", {rows}"
 
     def violations(self, cursor: Any, revision: str) -> list[dict[str, str]]:
         """What ``revision`` did to them, and to where the name leads, as ``rules.violations`` has it."""
         if self._oid is None:
             return []
         what, found = [], ["(not to be read)"]
-        with suppress(driver().Error), undone(cursor):
-            if run(cursor, _LEADS_TO, (self.name,))[0][0] not in (None, self._oid):
+        with suppress(driver().Error), undone(cursor, self._both):
+            leads_to, rows = cursor.fetchone()
+            if leads_to not in (None, self._oid):
                 what.append(f"version table {self._table}, which another one hides")
-            found = sorted(row for (row,) in run(cursor, f"select version_num from {self._table}"))
+            found = sorted(rows)
         if found != self.rows:
             there, by_alembic = (", ".join(rows) or "none" for rows in (found, self.rows))
             what.append(f"version rows of {self._table} ({there}; by Alembic {by_alembic})")

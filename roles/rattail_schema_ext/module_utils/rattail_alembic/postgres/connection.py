@@ -21,7 +21,10 @@ ROLE = "rattail_schema_ext"
 LOOK = f"{ROLE}_look"
 # Whatever the session's settings are, a query then means what it says. Types and relations in pg_temp come first
 # where pg_temp is not named.
-PIN = "set local search_path = pg_catalog, pg_temp; set local quote_all_identifiers = off"
+PIN = (
+    "set local search_path = pg_catalog, pg_temp; set local quote_all_identifiers = off;"
+    " set local plan_cache_mode = force_generic_plan"
+)
 
 
 def arguments(target: Target) -> dict[str, str]:

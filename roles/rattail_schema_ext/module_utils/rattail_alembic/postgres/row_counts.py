@@ -16,7 +16,12 @@ Another = Callable[[], AbstractContextManager[Any]]
 # rows of a table that are looked at one by one
 _MOST = 10_000
 
-# The functions behind pg_stat_xact_user_tables, without its joins. Large objects are rows of two catalogs.
+# INSERT and the like, nextval and setval keep this lock until the transaction ends, or the savepoint that is gone back
+# to. Large objects are rows of two catalogs, whose locks are not always kept.
+_LOCKED = """
+select pg_catalog.array_agg(distinct relation) || '{2613, 2995}' from pg_catalog.pg_locks
+where locktype = 'relation' and pid = pg_catalog.pg_backend_pid() and mode = 'RowExclusiveLock'"""
+# The functions behind pg_stat_xact_user_tables, without its joins.
 _COUNTS = """
 select x.* from (
   select c.oid, n.nspname, c.relname,
@@ -24,23 +29,19 @@ select x.* from (
     pg_catalog.pg_stat_get_xact_tuples_updated(c.oid) as updated,
     pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid) as deleted
   from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-  where c.relkind in ('r', 'm') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
-    or c.oid in (2613, 2995)
+  where (c.relkind in ('r', 'm') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+    or c.oid in (2613, 2995)) and {which}
 ) x
 where x.inserted + x.updated + x.deleted > 0"""
 
-# nextval and setval lock a sequence until the transaction ends, and no rollback takes back what they did. Only of one
-# that is locked is the value asked, which locks it, too.
+# No rollback takes back what nextval and setval did. Only of one that is locked is the value asked, which locks it.
 _SEQUENCES = """
 select c.oid, n.nspname, c.relname, coalesce(tn.nspname, n.nspname), coalesce(t.relname, c.relname),
   case when pg_catalog.has_sequence_privilege(c.oid, 'USAGE, SELECT') then pg_catalog.pg_sequence_last_value(c.oid) end
-from (
-  select distinct relation from pg_catalog.pg_locks
-  where locktype = 'relation' and pid = pg_catalog.pg_backend_pid() and mode = 'RowExclusiveLock'
-) l join pg_catalog.pg_class c on c.oid = l.relation and c.relkind = 'S'
-join pg_catalog.pg_namespace n on n.oid = c.relnamespace and n.nspname !~ '^pg_'
+from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace and n.nspname !~ '^pg_'
 left join pg_catalog.pg_depend d on d.classid = 1259 and d.objid = c.oid and d.refclassid = 1259 and d.refobjsubid > 0
-left join pg_catalog.pg_class t on t.oid = d.refobjid left join pg_catalog.pg_namespace tn on tn.oid = t.relnamespace"""
+left join pg_catalog.pg_class t on t.oid = d.refobjid left join pg_catalog.pg_namespace tn on tn.oid = t.relnamespace
+where c.oid = any (%s::pg_catalog.oid[]) and c.relkind = 'S'"""
 # A row that is seen although the transaction that wrote it is in progress was written by this one, or by a savepoint of
 # its: of one that was rolled back nothing is seen. Its 32 bits of an id are counted from this transaction's.
 _FRESH = """
@@ -59,15 +60,24 @@ class Written(NamedTuple):
     deleted: int = 0
 
 
-def rows_written(cursor: Any) -> dict[int, Written] | None:
+def written_to(cursor: Any) -> list[int]:
+    """The oids of what this transaction may have written rows of, apart from what it rolled back."""
+    [(oids,)] = run(cursor, _LOCKED)
+    return list(oids)
+
+
+def rows_written(cursor: Any, oids: list[int] | None = None) -> dict[int, Written] | None:
     """What this session wrote in the transaction so far, by the table's oid; None where ``track_counts`` is off.
 
     The counters may still hold numbers of an earlier transaction, so only the difference of two calls is reliable.
+
+    :param oids: only of these, see :func:`written_to`.
     """
     cursor.execute("select pg_catalog.current_setting('track_counts')")
     if cursor.fetchone()[0] != "on":
         return None
-    cursor.execute(_COUNTS)
+    which = "true" if oids is None else "c.oid = any (%s::pg_catalog.oid[])"
+    cursor.execute(_COUNTS.format(which=which), None if oids is None else (oids,))
     return {oid: Written(*rest) for oid, *rest in cursor.fetchall()}
 
 
@@ -88,12 +98,12 @@ def written_between(
     return sorted(Written(schema, table, *numbers) for (schema, table), numbers in found.items())
 
 
-def sequences_used(cursor: Any) -> dict[int, tuple[Any, ...]]:
-    """The sequences that this transaction has called nextval or setval for, by oid.
+def sequences_used(cursor: Any, oids: list[int]) -> dict[int, tuple[Any, ...]]:
+    """The sequences among ``oids`` (see :func:`written_to`), for which this transaction has called nextval or setval.
 
     Each has its schema and name, those of the table whose column owns it (else its own), and its value.
     """
-    return {oid: tuple(rest) for oid, *rest in run(cursor, _SEQUENCES)}
+    return {oid: tuple(rest) for oid, *rest in run(cursor, _SEQUENCES, (oids,))}
 
 
 def stays(cursor: Any, written: Written, other: Another) -> bool:
