@@ -9,8 +9,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..migration.guard import as_found
-from ..migration.job import ENFORCE, OFF, REFUSE, Job
+from ..migration.job import ENFORCE, OFF, REFUSE, Job, as_found
 from ..observe.answer import Violation
 from ..policy import rules
 from ..postgres import catalog

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
-from ..postgres.connection import driver
+from ..postgres.connection import connect, driver
+from ..postgres.url import Target
 
 # A cursor's methods that execute something, and what that is where their first argument is not its text.
 _TEXTS = {
@@ -67,6 +68,15 @@ def our_own() -> Iterator[None]:
         yield
     finally:
         _ours.opening = False
+
+
+@contextmanager
+def our_cursor(target: Target) -> Iterator[Any]:
+    """A cursor of another session, which is not the app's."""
+    with our_own():
+        connection = connect(target)
+    with closing(connection), connection.cursor() as cursor:
+        yield cursor
 
 
 def plain_cursor(connection: Any) -> Any:

@@ -7,26 +7,36 @@ It knows nothing of Alembic: it is handed cursors, and told when a revision begi
 
 from __future__ import annotations
 
-import base64
-import pickle
 import re
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from ..policy import rules
 from ..postgres import catalog, limits
 from ..postgres.catalog import Catalog
 from ..postgres.catalog_changes import difference, made_by_others, rewritten
-from ..postgres.connection import LOOK, PIN, application_name, connect, driver, finish_cursors, first_line, run, undone
+from ..postgres.connection import LOOK, PIN, application_name, driver, finish_cursors, first_line, run, undone
 from ..postgres.contents import quoted
 from ..postgres.lock import lock_lost
-from ..postgres.url import Target
 from ..problem import Refused
 from ..revisions import sql
-from .child import Event, Report, Statements
-from .connect_hook import our_own, plain_cursor
-from .job import ANTIDOTE, CLONE, ENFORCE, OFF, POISON, READ_ONLY, REFUSE, TRANSACTION, Job, Rehearsed, Unrehearsable
+from .child import Report, Statements
+from .connect_hook import our_cursor, plain_cursor
+from .job import (
+    ANTIDOTE,
+    CLONE,
+    ENFORCE,
+    OFF,
+    POISON,
+    READ_ONLY,
+    REFUSE,
+    TRANSACTION,
+    Job,
+    Rehearsed,
+    Unrehearsable,
+    packed,
+)
 from .other_connections import IDLE, WHICH, Beside, Meanwhile, is_pooled
 from .written_rows import VersionRows, Violated, WrittenRows
 
@@ -135,7 +145,7 @@ class Guard:
             cause = f"The app's env.py connects to {database!r}, not to {job.database!r}."
             raise Refused("database_other", cause, _TAKE_IT_FROM_THE_CONFIG)
         if job.rehearsal == CLONE and job.redirect is not None:
-            with _our_cursor(job.redirect) as other:
+            with our_cursor(job.redirect) as other:
                 if run(other, WHICH) != run(cursor, WHICH):
                     cause = "The app's env.py does not connect to the copy that the upgrade is rehearsed on."
                     raise Refused("rehearsal_elsewhere", cause, _TAKE_IT_FROM_THE_CONFIG)
@@ -213,10 +223,10 @@ class Guard:
                     other=self._other,
                     last=rows,
                 )
-        found = _packed(self._catalog) if revision in job.leaving else ""
+        found = packed(self._catalog) if revision in job.leaving else ""
         if job.policy != OFF and not job.rehearsal and self._guarded == (not guarded):
             # Where what a free revision may do ends, and where it begins.
-            found = _packed(self._catalog or last)
+            found = packed(self._catalog or last)
         self._guarded = guarded
         self.statements.take()
         self._tell("began", transaction=self._transaction, found=found, confined=confine)
@@ -274,7 +284,7 @@ class Guard:
             raise Unrehearsable(f"revision {self._revision} leaves its transaction (autocommit_block)")
         if self._rows is not None:
             self._rows.leave()
-        self._tell_left("autocommit_block", _packed(self._catalog))
+        self._tell_left("autocommit_block", packed(self._catalog))
         with block:
             # A lock timeout would leave an invalid index behind (CREATE INDEX CONCURRENTLY).
             self._put(cursor(), lock_timeout="0")
@@ -289,7 +299,7 @@ class Guard:
         """What another session sees; nothing where nobody is to judge."""
         if self._rows is None:
             return {}
-        with _our_cursor(self._job.redirect or self._job.target) as cursor:
+        with our_cursor(self._job.redirect or self._job.target) as cursor:
             return catalog.snapshot(cursor)
 
     def _put(self, cursor: Any, **other: str) -> None:
@@ -320,7 +330,7 @@ class Guard:
             self._tell_left("ROLLBACK", "")
             how = "PREPARE TRANSACTION" if before == "in progress" else "ROLLBACK"
             raise RuntimeError(f"it ended its transaction with a {how} of its own")
-        self._tell_left("COMMIT", _packed(self._catalog))
+        self._tell_left("COMMIT", packed(self._catalog))
         return True
 
     @contextmanager
@@ -391,25 +401,4 @@ class Guard:
         return found, rows is not None and rows.judge(replaced)
 
     def _other(self) -> AbstractContextManager[Any]:
-        return _our_cursor(self._job.redirect or self._job.target)
-
-
-@contextmanager
-def _our_cursor(target: Target) -> Iterator[Any]:
-    """A cursor of another session, which is not the app's."""
-    with our_own():
-        connection = connect(target)
-    with closing(connection), connection.cursor() as cursor:
-        yield cursor
-
-
-def _packed(found: Catalog | None) -> str:
-    """For :func:`as_found`."""
-    return base64.b64encode(pickle.dumps(found)).decode() if found else ""
-
-
-def as_found(left: Event) -> Catalog | None:
-    """The catalog as the revision of a ``left`` or ``began`` event found it, where it was told."""
-    # The child is our own fork, and what it says has come over a pipe that nobody else has.
-    found: Catalog | None = pickle.loads(base64.b64decode(left["found"])) if left["found"] else None
-    return found
+        return our_cursor(self._job.redirect or self._job.target)
