@@ -47,11 +47,15 @@ class Upgrade:
     """An upgrade that was started, and can be waited for or killed; ``options`` are the module's parameters."""
 
     def __init__(self, server: Server, **options: Any) -> None:
-        self.process = _start(server, _ONCE, json.dumps(["upgrade", server.parameters(options)]))
+        arguments = [str(ROLE / "module_utils"), json.dumps(["upgrade", server.parameters(options)])]
+        self.process = preloaded.Started(server.env_dir, _ONCE, arguments, scratch=server.root / "ansible")
 
     def finish(self, seconds: float = 120) -> dict[str, Any]:
         """Its result, with the keys ``failure`` and ``told``."""
-        return _finish(self.process, seconds)
+        out, err = self.process.wait(seconds)
+        assert out, err
+        answer: dict[str, Any] = json.loads(out)
+        return answer
 
 
 def upgrade(server: Server, **options: Any) -> dict[str, Any]:
@@ -91,21 +95,16 @@ class Upgrades:
         self._process.communicate()
 
 
-def _finish(process: subprocess.Popen[str], seconds: float = 120) -> dict[str, Any]:
-    out, err = process.communicate(timeout=seconds)
-    assert process.returncode == 0, err
-    answer: dict[str, Any] = json.loads(out)
-    return answer
-
-
 def _run(server: Server, what: str, options: Mapping[str, Any]) -> dict[str, Any]:
     argument = json.dumps([what, server.parameters(options)])
     if server.core != "rattail":
-        return _finish(_start(server, _ONCE, argument))
+        out, err = _start(server, _ONCE, argument).communicate(timeout=120)
+        answer: dict[str, Any] = json.loads(out or json.dumps(err))
+        return answer
     arguments = [str(ROLE / "module_utils"), argument]
     done = preloaded.run(server.env_dir, _ONCE, arguments, scratch=server.root / "ansible")
     assert done.returncode == 0, done.stderr
-    answer: dict[str, Any] = json.loads(done.stdout)
+    answer = json.loads(done.stdout)
     return answer
 
 
