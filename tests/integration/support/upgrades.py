@@ -52,10 +52,7 @@ class Upgrade:
 
     def finish(self, seconds: float = 120) -> dict[str, Any]:
         """Its result, with the keys ``failure`` and ``told``."""
-        out, err = self.process.wait(seconds)
-        assert out, err
-        answer: dict[str, Any] = json.loads(out)
-        return answer
+        return _answer(*self.process.wait(seconds))
 
 
 def upgrade(server: Server, **options: Any) -> dict[str, Any]:
@@ -99,12 +96,16 @@ def _run(server: Server, what: str, options: Mapping[str, Any]) -> dict[str, Any
     argument = json.dumps([what, server.parameters(options)])
     if server.core != "rattail":
         out, err = _start(server, _ONCE, argument).communicate(timeout=120)
-        answer: dict[str, Any] = json.loads(out or json.dumps(err))
-        return answer
-    arguments = [str(ROLE / "module_utils"), argument]
-    done = preloaded.run(server.env_dir, _ONCE, arguments, scratch=server.root / "ansible")
-    assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout)
+    else:
+        arguments = [str(ROLE / "module_utils"), argument]
+        done = preloaded.run(server.env_dir, _ONCE, arguments, scratch=server.root / "ansible")
+        out, err = done.stdout, done.stderr
+    return _answer(out, err)
+
+
+def _answer(out: str, err: str) -> dict[str, Any]:
+    assert out, err
+    answer: dict[str, Any] = json.loads(out)
     return answer
 
 

@@ -128,7 +128,7 @@ def migrate(ready: Ready, job: Job, answer: Answer, lock: Lock) -> retry.Attempt
 
 
 def _not_compared(ready: Ready, job: Job, answer: Answer, refused: Refused) -> Refused:
-    """The refusal where nobody could see in the end what is there; ``answer`` gets what version rows say, if they do."""
+    """The refusal where nobody could see in the end what is there; ``answer`` gets what version rows tell."""
     problem, seen = refused.problem, "and they cannot be read now"
     with suppress(Refused):
         after = look_afterwards(ready, answer)
