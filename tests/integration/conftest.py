@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from adversary.arena import Arena
+from adversary.arena import Arena, template
 from ansible.module_utils.rattail_alembic.copies.programs import Program
 from ansible.module_utils.rattail_alembic.postgres.url import Target
 from support import environments, old_postgres
@@ -142,6 +142,14 @@ def server(make_server: Callable[..., Server]) -> Server:
 def deployed(make_server: Callable[..., Server]) -> Server:
     """A server with everything applied: nothing is to be done until something is committed."""
     return make_server(deployed=True)
+
+
+@pytest.fixture
+def few(postgres: Postgres, make_server: Callable[..., Server], tmp_path: Path) -> Iterator[Server]:
+    """The same with few of core's tables."""
+    database = postgres.create(template(postgres, tmp_path, whole=False))
+    yield make_server(deployed=True, content=database)
+    postgres.drop(database)
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ class Arena:
     def __init__(self, postgres: Postgres, root: Path, *, search_path: str = "", whole: bool = False) -> None:
         self._postgres = postgres
         self._search_path = search_path
-        self._template = _template(postgres, root, whole=whole)
+        self._template = template(postgres, root, whole=whole)
         self.database = postgres.create(self._template)
         self._set_search_path()
         self.server = Server.make(root / "server", self.database, repository=Repository.of_poser(root / "poser.git"))
@@ -124,7 +124,7 @@ class Arena:
         self._postgres.drop(self.database)
 
 
-def _template(postgres: Postgres, scratch: Path, *, whole: bool) -> str:
+def template(postgres: Postgres, scratch: Path, *, whole: bool) -> str:
     """The template database, with the ``whole`` of core's tables or the few by which a core is known."""
 
     def fill(database: Database) -> None:

@@ -11,12 +11,18 @@ import atexit
 import json
 import os
 import select
+import signal
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+import psutil
 
 from . import environments
+from .waiting import eventually
 
 # What Rattail's env.py does before it loads the app's own models, by the same calls.
 _PRELOADED = """
@@ -65,10 +71,12 @@ def run(call):
 
 print("ready", flush=True)
 for line in sys.stdin:
+    call = json.loads(line)
     child = os.fork()
     if child == 0:
-        run(json.loads(line))
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        run(call)
+    # of one that is not waited for a zombie stays, which tells that it has ended
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) if call["wait"] else child, flush=True)
 """
 
 
@@ -82,7 +90,7 @@ class _Preloaded:
         atexit.register(self._process.communicate)
         assert self._answer(120) == "ready"
 
-    def run(self, call: Mapping[str, object], seconds: float) -> int:
+    def run(self, call: Mapping[str, object], seconds: float = 10) -> int:
         assert self._process.stdin
         self._process.stdin.write(json.dumps(call) + "\n")
         self._process.stdin.flush()
@@ -113,21 +121,48 @@ def run(
 
     ``env_dir`` is a light environment with Rattail; ``scratch`` takes what is printed.
     """
+    call = _call(env_dir, program, arguments, scratch)
+    code = _preloaded().run({**call, "wait": True}, seconds)
+    return subprocess.CompletedProcess(["-c", *arguments], code, *_printed(call))
+
+
+class Started:
+    """The same, started: a process that can be waited for or killed."""
+
+    def __init__(self, env_dir: Path, program: str, arguments: Sequence[str], *, scratch: Path) -> None:
+        self._call = _call(env_dir, program, arguments, scratch)
+        self.pid = _preloaded().run({**self._call, "wait": False})
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def wait(self, seconds: float) -> tuple[str, str]:
+        """What it has printed by its end, on both streams."""
+        eventually(lambda: psutil.Process(self.pid).status() == psutil.STATUS_ZOMBIE, seconds)
+        return _printed(self._call)
+
+
+def _call(env_dir: Path, program: str, arguments: Sequence[str], scratch: Path) -> dict[str, Any]:
     scratch.mkdir(exist_ok=True)
-    out, err = scratch / "stdout", scratch / "stderr"
-    for file in (out, err):
-        file.write_text("")
-    call = {
+    out, err = (tempfile.mkstemp(dir=scratch) for _ in range(2))
+    for descriptor, _ in (out, err):
+        os.close(descriptor)
+    return {
         "prefix": str(env_dir),
         "packages": str(environments.site_packages(env_dir)),
         "program": program,
         "arguments": list(arguments),
         "environment": environment(),
-        "out": str(out),
-        "err": str(err),
+        "out": out[1],
+        "err": err[1],
     }
-    code = _preloaded().run(call, seconds)
-    return subprocess.CompletedProcess(["-c", *arguments], code, out.read_text(), err.read_text())
+
+
+def _printed(call: Mapping[str, Any]) -> tuple[str, str]:
+    return Path(call["out"]).read_text(), Path(call["err"]).read_text()
 
 
 def environment() -> dict[str, str]:

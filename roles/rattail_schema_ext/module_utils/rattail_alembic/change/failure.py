@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 
 from ..migration.job import READ_ONLY
@@ -19,6 +20,9 @@ _VIOLATIONS = 3
 _MEND = "Mend the revision and run again."
 FOLLOWED = "Every version row is written all the same: the database has followed."
 LOOK_FOR_YOURSELF = "Look for yourself whether all of it is there: a next run has nothing to do."
+_CUT_OFF = "Read the log of the server, then run again."
+# admin_shutdown and its like, connection exceptions (errcodes of PostgreSQL); the driver's own words have no code
+_GONE = re.compile("57P|08|connection already closed|terminating connection|server closed the connection")
 _WRITE_INSIDE = (
     "Have it write rows in its transaction (before it leaves it, or after an autocommit_block), "
     "or set rattail_schema_ext_policy_data: report, then run again."
@@ -89,6 +93,8 @@ def _reason(answer: Answer, tried: Attempts) -> tuple[str, str]:
     if error["sqlstate"] == READ_ONLY and outcome.unfinished and began and began["confined"]:
         own = "it opened a connection of its own, on which it may only read, since what it commits there is not undone"
         return f"{reason} ({own})", "Have the revision write by op.execute() or op.get_bind(), and run again."
+    if _GONE.match(error["sqlstate"] or error["message"]):
+        return reason, _CUT_OFF
     if error["sqlstate"] not in RETRYABLE:
         return reason, _MEND
     if tried.every("left"):

@@ -16,7 +16,7 @@ from ..postgres import catalog
 from ..postgres.catalog import Catalog, Key
 from ..postgres.catalog_changes import ALTERED, Change, difference, owner_of
 from ..postgres.catalog_sources import CLASS, SOURCES
-from ..postgres.connection import ROLE, run
+from ..postgres.connection import run
 from ..postgres.kinds import ALTERED_OUTSIDE
 from .retry import Attempts, is_committed
 
@@ -31,19 +31,12 @@ _PREPARED = """
 select gid, transaction::text::bigint, owner = current_user, format('ROLLBACK PREPARED %L', gid)
 from pg_prepared_xacts where database = current_database()
 """
-# Whether others' sessions did something since that time; what other roles do this one may not be shown.
-_BUSY = f"""
-select exists (select from pg_stat_activity where datname = current_database() and backend_type = 'client backend'
-  and pid <> pg_backend_pid() and application_name not like '{ROLE} %%'
-  and (usename <> session_user or backend_start < %s) and coalesce(state_change >= %s, true))
-"""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What the database held at a time of the server's; ``sequences`` are oid → last value."""
+    """What the database held; ``sequences`` are oid → last value."""
 
-    time: Any
     catalog: Catalog
     sequences: dict[int, int | None]
     prepared: frozenset[str]
@@ -64,9 +57,8 @@ class Found:
 
 def look(cursor: Any) -> Seen:
     """What is there now, committed or prepared."""
-    [(now,)] = run(cursor, "select clock_timestamp()")
     prepared = frozenset(name for name, *_ in run(cursor, _PREPARED))
-    return Seen(now, catalog.snapshot(cursor), dict(run(cursor, _SEQUENCES)), prepared)
+    return Seen(catalog.snapshot(cursor), dict(run(cursor, _SEQUENCES)), prepared)
 
 
 def compare(cursor: Any, before: Seen, job: Job, tried: Attempts) -> Found:
@@ -79,11 +71,9 @@ def compare(cursor: Any, before: Seen, job: Job, tried: Attempts) -> Found:
     # The server may not have noticed yet.
     while run(cursor, "select from pg_stat_activity where pid = any(%s)", (pids,)) and time.monotonic() < deadline:
         time.sleep(0.02)
-    [(busy,)] = run(cursor, _BUSY, (before.time, before.time))
     transactions = {event["transaction"] for event in tried.every("began")}
     for name, transaction, own, rollback in run(cursor, _PREPARED):
-        certain = transaction in {each % 2**32 for each in transactions}
-        if own and name not in before.prepared and (certain or (tried.every("left") and not busy)):
+        if own and name not in before.prepared and transaction in {each % 2**32 for each in transactions}:
             cursor.execute(rollback)
             found.warnings.append(f"A revision left the prepared transaction {name!r}: it was rolled back.")
         elif name not in before.prepared:
@@ -96,8 +86,8 @@ def compare(cursor: Any, before: Seen, job: Job, tried: Attempts) -> Found:
     for prefixes in whose:
         foreign = [each for each in foreign if rules.violations("", [each], prefixes)]
     told = {name for event in tried.every("others") if not event["beside"] for name in event["objects"]}
-    others = {each.key for each in changes if busy or each.identity in told} | apart(changes, tried)
-    others -= written_by(cursor, foreign, transactions)
+    others = {each.key for each in changes if each.identity in told} | apart(changes, tried)
+    others -= written_by(cursor, changes, transactions)
     for each in changes:
         (found.others if each.key in others else found.ours).append(str(each))
     reported = {(each.action, each.object) for each in tried.violations}
@@ -109,30 +99,37 @@ def compare(cursor: Any, before: Seen, job: Job, tried: Attempts) -> Found:
             found.violations.append(Violation(**entry))
         else:
             found.warnings.append(f"While it ran, another session, as far as can be told, {each}.")
+    counted = {each.table for each in tried.data}
     moved = [oid for oid, value in after.sequences.items() if before.sequences.get(oid, value) != value]
     for key in ((CLASS, oid, 0, 0) for oid in moved):
         owner = owner_of(after.catalog, key)
         if not any(each.owns(owner.schema, owner.name) for each in whose):
-            what = f"value of sequence {owner.schema}.{after.catalog[key].name}"
-            (found.others if busy else found.ours).append(f"altered {what}")
-            if whose and not busy and job.policy == ENFORCE and job.policy_data == REFUSE:
+            name = f"{owner.schema}.{after.catalog[key].name}"
+            what = f"value of sequence {name}"
+            known = tried.every("anything") or name in counted
+            found.ours.append(f"altered {what}" + ("" if known else " (by it or by another session)"))
+            if whose and known and job.policy == ENFORCE and job.policy_data == REFUSE:
                 rule = "It is not this extension's, and no rollback sets it back: leave it as it is."
                 found.violations.append(Violation("", ALTERED, "sequence", what, rule))
     return found
 
 
-def version_rows(tried: Attempts, moved: Collection[str]) -> list[Violation]:
-    """Violations for revisions that did not run; ``moved`` are those that version rows say were applied or undone."""
-    strange = sorted(set(moved) - {event["revision"] for event in tried.every("applying")})
+def version_rows(cursor: Any, before: Collection[str], after: Collection[str], tried: Attempts) -> list[Violation]:
+    """Violations for version rows that are as neither ``before`` nor as Alembic has written and committed them."""
+    began = {event["revision"]: event["transaction"] for event in tried.every("began")}
+    written = [each for each in tried.every("written") if is_committed(cursor, began[each["revision"]])]
+    known = [set(before), *(set(each["heads"]) for each in written)]
+    strange = sorted(known[-1] ^ set(after)) if set(after) not in known else []
     rule = "Alembic alone writes version rows: leave them to it."
     return [Violation("", ALTERED, "version row", f"version row of {each}", rule) for each in strange]
 
 
 def apart(changes: Iterable[Change], tried: Attempts) -> set[Key]:
-    """The keys of what others did, if all that revisions ran outside of a transaction could alter other kinds only."""
+    """The keys of what others did, apart from what revisions may have done outside of the transactions of theirs."""
     left = {event["how"] for event in tried.every("left")}
-    bounded = left == {"autocommit_block"} and not tried.every("anything")
-    return {each.key for each in changes if bounded and each.kind not in ALTERED_OUTSIDE}
+    if tried.every("anything") or left - {"autocommit_block"}:
+        return set()
+    return {each.key for each in changes if not left or each.kind not in ALTERED_OUTSIDE}
 
 
 def written_by(cursor: Any, changes: Iterable[Change], transactions: Collection[int]) -> set[Key]:

@@ -61,8 +61,9 @@ class Attempts:
 
     @property
     def data(self) -> list[Rows]:
-        """The rows of others' tables that the guard reported."""
-        return [Rows(**each) for event in self.every("data") for each in event["tables"]]
+        """The rows of others' tables that the guard reported, of each revision what it reported last."""
+        last = {event["revision"]: event["tables"] for event in self.every("data")}
+        return [Rows(**each) for tables in last.values() for each in tables]
 
 
 def run(job: Job, lock: Lock, retries: int) -> Attempts:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from ..copies import backup
@@ -113,11 +113,38 @@ def upgrade_job(ready: Ready, lock: Lock, *, record: bool = False) -> Job:
 
 
 def migrate(ready: Ready, job: Job, answer: Answer, lock: Lock) -> retry.Attempts:
-    """Run an upgrade or a revert, look again, and put into ``answer`` what came of it."""
+    """Run an upgrade or a revert, look again, and put into ``answer`` what came of it.
+
+    :raises Refused: where the lock or the server was lost.
+    """
     with lock.connection.cursor() as cursor:
         before = net.look(cursor)
-        job = replace(job, catalog=before.catalog)
-        tried = retry.run(job, lock, ready.request.lock_retries)
+    try:
+        return _migrate(ready, replace(job, catalog=before.catalog), answer, lock, before)
+    except Refused as refused:
+        raise _not_compared(ready, job, answer, refused) from None
+    except driver().Error as error:
+        raise _not_compared(ready, job, answer, lock.failed(error)) from None
+
+
+def _not_compared(ready: Ready, job: Job, answer: Answer, refused: Refused) -> Refused:
+    """The refusal where nobody could see in the end what is there; ``answer`` gets what version rows tell."""
+    problem, seen = refused.problem, "and they cannot be read now"
+    with suppress(Refused):
+        after = look_afterwards(ready, answer)
+        moved = ready.graph.applied(ready.plan.rows) ^ after.graph.applied(after.plan.rows)
+        done = report.describe(ready.locations, ready.graph, dict.fromkeys(each for each in job.only if each in moved))
+        answer.applied, answer.reverted = ([], done) if job.downward else (done, [])
+        seen = f"and have changed by {len(done)} of its revisions" if done else "and have not changed so far"
+        answer.msg = str(problem)
+        history.keep(after, answer)
+    cause = f"{problem.cause} Nobody could compare the database with what it was: only version rows tell, {seen}."
+    return Refused(problem.code, cause, problem.remedy)
+
+
+def _migrate(ready: Ready, job: Job, answer: Answer, lock: Lock, before: net.Seen) -> retry.Attempts:
+    tried = retry.run(job, lock, ready.request.lock_retries)
+    with lock.connection.cursor() as cursor:
         found = net.compare(cursor, before, job, tried)
     failure.report_events(answer, tried)
     after = look_afterwards(ready, answer)
@@ -134,7 +161,9 @@ def migrate(ready: Ready, job: Job, answer: Answer, lock: Lock) -> retry.Attempt
     else:
         answer.applied = done
         whole = not (after.plan.pending or after.plan.unknown)
-    found.violations += net.version_rows(tried, moved)
+    if not by_itself:
+        with lock.connection.cursor() as cursor:
+            found.violations += net.version_rows(cursor, ready.plan.rows, after.plan.rows, tried)
     failure.report_net(answer, found)
     outcome, forbidden = tried.outcome, tried.violations if job.policy == ENFORCE else []
     if found.violations and job.policy == ENFORCE and not (outcome.error or outcome.ending or outcome.unfinished):

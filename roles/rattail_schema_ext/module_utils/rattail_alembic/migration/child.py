@@ -187,6 +187,9 @@ def _be_the_child(work: Callable[[Report], None], pipe: int, waiting: int, outpu
 
 def _describe(error: BaseException) -> Event:
     """The last word of a child that failed; ``problem`` is there where it was refused."""
+    if type(error).__name__ == "PendingRollbackError" and error.__context__:
+        # SQLAlchemy's, where an ``autocommit_block`` is left after its connection was lost
+        error = error.__context__
     origin = getattr(error, "orig", None) or error
     message = str(origin).strip()
     if isinstance(error, SyntaxError):

@@ -73,8 +73,7 @@ class Guard:
         self._versions: VersionRows | None = None
         # whether the COMMIT will run something that a look before it could only try
         self._deferring = False
-        self._heard = 0
-        self._begun = False
+        self._heard, self._begun = 0, False
         self._transaction = 0
         self._left = False
         self._path = ""
@@ -124,7 +123,7 @@ class Guard:
             if sql.ends_transaction(text) == "PREPARE TRANSACTION":
                 raise RuntimeError("it prepares a transaction (PREPARE TRANSACTION), which nobody would end")
             self._rows.hear(connection, text)
-        if self._meanwhile.hear(text):
+        if self._meanwhile.hear(text, beside=self._begun and connection is not self._migrating and text != "commit"):
             self._tell("anything")
 
     def begin(self, cursor: Any, version_table: str, rows: Collection[str]) -> None:
@@ -240,7 +239,6 @@ class Guard:
             rows.end(unheard=unheard)
             self._judge(cursor, rows)
         self.beside.end(free=self._job.rehearsal != TRANSACTION)
-        self._heard = 0
         if self._job.rehearsal:
             locks = set(run(cursor, _LOCKS))
             taken = [f"{mode} on {table}" for table, mode in sorted(locks - self._locks)]
@@ -248,13 +246,14 @@ class Guard:
             self._tell("rehearsed", sql=self.statements.take(), locks=taken)
         elif self._job.record:
             self._tell("executed", sql=self.statements.take())
+        self._heard = 0
 
     def written(self, cursor: Any, heads: Collection[str], *, commits: bool) -> None:
         """Alembic has written the version row, and has ``heads`` now; with ``commits``, the COMMIT comes next."""
         heard, self._heard = self._heard, 0
         assert self._versions is not None
         self._versions.rows = sorted(heads)
-        self._tell("written")
+        self._tell("written", heads=self._versions.rows)
         if self._counted is None:
             return
         if heard:
@@ -272,6 +271,7 @@ class Guard:
         with undone(cursor, PIN):
             if self._job.lock_pid and not run(cursor, _LOCK_HELD, (self._job.lock_pid,))[0][0]:
                 raise lock_lost("the server does not show its lock any more")
+        self._migrating = None  # nothing is left to be executed on it
 
     @contextmanager
     def outside(self, block: AbstractContextManager[None], cursor: Callable[[], Any]) -> Iterator[None]:

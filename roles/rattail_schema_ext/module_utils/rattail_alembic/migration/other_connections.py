@@ -163,9 +163,12 @@ class Meanwhile:
         self._outside, self._bounded = False, True
         self._keys: set[Key] = set()
 
-    def hear(self, text: str) -> bool:
-        """A statement is about to be executed; whether it is the first one outside that can alter anything."""
-        if not (self._outside and self._bounded) or alters_only(text):
+    def hear(self, text: str, *, beside: bool) -> bool:
+        """A statement is about to be executed; whether it is the first one outside that can alter anything.
+
+        :param beside: whether that is on another connection than the revision's.
+        """
+        if not ((self._outside or beside) and self._bounded) or alters_only(text):
             return False
         self._bounded = False
         return True

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import gc
+import re
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -22,6 +24,11 @@ from .child import PAUSE, QUIET, Event, Outcome, Report, in_child
 from .connect_hook import intercept, plain_cursor
 from .guard import Guard
 from .job import Job
+
+# Audit events (PEP 578) of what can reach the database unheard.
+_ELSEWHERE = ("os.fork", "os.forkpty", "os.posix_spawn", "os.system", "subprocess.Popen", "socket.connect")
+# as the role's own comparison of models and database does
+_READS = re.compile(r"\s*(select|show)\s", re.IGNORECASE)
 
 
 def migrate(job: Job, listen: Report) -> Outcome:
@@ -75,7 +82,8 @@ def _migrate(jobs: Sequence[Job], report: Report) -> None:
         guards[-1].beside.see(connection)
 
     def hear(connection: Any, text: str) -> None:
-        guards[-1].hear(connection, text)
+        if not (comparing and _READS.match(text)):
+            guards[-1].hear(connection, text)
 
     def record(_connection: Any, _cursor: Any, text: str, *_rest: Any) -> None:
         guards[-1].statements.add(text)
@@ -90,10 +98,15 @@ def _migrate(jobs: Sequence[Job], report: Report) -> None:
                 connection.close()
             report(PAUSE)
         guards.append(Guard(job, report))
-        _migrate_one(job, guards[-1], report)
+        comparing = False
+        context = _migrate_one(job, guards[-1], report)
+        comparing = True
+        if context is not None and job.compare:
+            report({"event": "drift", **_drift(context, job)})
 
 
-def _migrate_one(job: Job, guard: Guard, report: Report) -> None:
+def _migrate_one(job: Job, guard: Guard, report: Report) -> Any:
+    """Run a job; Alembic's context, where it came to that."""
     contexts: list[Any] = []
     # Loading the app makes hundreds of thousands of objects that all stay: nothing to collect, again and again.
     gc.disable()
@@ -106,8 +119,14 @@ def _migrate_one(job: Job, guard: Guard, report: Report) -> None:
             """A plain cursor of the migrating connection, in whatever transaction it is, of which no guard hears."""
             return plain_cursor(context.connection.connection.cursor().connection)
 
+        def audit(name: str, _arguments: Any) -> None:
+            if name in _ELSEWHERE:
+                guard.beside.add_unseen()
+                guard.hear(None, name)
+
         names = filter(None, (context.version_table_schema, context.version_table))
         guard.begin(cursor(), ".".join(map(quoted, names)), rows)
+        sys.addaudithook(audit)
         contexts.append(context)
         of_env = tuple(context.on_version_apply_callbacks)
         at_commit = context.connection.dispatch.commit
@@ -148,8 +167,7 @@ def _migrate_one(job: Job, guard: Guard, report: Report) -> None:
 
     config = alembic_config(job.config_file, {})
     run_env(config, steps, destination=job.destination, directories=job.directories)
-    if contexts and job.compare:
-        report({"event": "drift", **_drift(contexts[0], job)})
+    return contexts[0] if contexts else None
 
 
 def _refuse_unplanned(job: Job, done: set[str], names: set[str]) -> None:

@@ -100,7 +100,8 @@ class Lock:
     def failed(self, error: Exception) -> Refused:
         """The refusal where a statement on the lock's connection failed with ``error``."""
         reason = first_line(str(error))
-        if self.connection.closed:
+        # Where the server has only gone the driver does not know yet that this is the end; but no server spoke.
+        if self.connection.closed or not getattr(error, "pgcode", None):
             return lock_lost(reason)
         cause = f"A statement failed while this run had the lock: {reason}."
         return Refused("database_failed", cause, "Read the log of the server, then run again.")
