@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ..migration import guard
+from ..migration.child import as_found
 from ..migration.job import Job
 from ..observe import owners
 from ..observe.answer import Answer, Partial
@@ -67,7 +67,7 @@ def report(cursor: Any, answer: Answer, tried: Attempts, job: Job) -> None:
     left = [event for event in tried.every("left") if begun and event["revision"] == begun["revision"]]
     if not left or left[0]["revision"] in done:
         return
-    before = guard.as_found(left[0]) or job.catalog
+    before = as_found(left[0]) or job.catalog
     assert before is not None
     changes, revision = difference(before, catalog.snapshot(cursor)), left[0]["revision"]
     began = [event["transaction"] for event in tried.every("began") if event["revision"] == revision]

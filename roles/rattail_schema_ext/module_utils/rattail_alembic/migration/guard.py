@@ -7,8 +7,6 @@ It knows nothing of Alembic: it is handed cursors, and told when a revision begi
 
 from __future__ import annotations
 
-import base64
-import pickle
 import re
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
@@ -24,7 +22,7 @@ from ..postgres.lock import lock_lost
 from ..postgres.url import Target
 from ..problem import Refused
 from ..revisions import sql
-from .child import Event, Report, Statements
+from .child import Report, Statements, packed
 from .connect_hook import our_own, plain_cursor
 from .job import ANTIDOTE, CLONE, ENFORCE, OFF, POISON, READ_ONLY, REFUSE, TRANSACTION, Job, Rehearsed, Unrehearsable
 from .other_connections import IDLE, WHICH, Beside, Meanwhile, is_pooled
@@ -65,6 +63,8 @@ class Guard:
         self._begun = False
         self._transaction = 0
         self._left = False
+        # how a revision was about to leave a transaction that is only rehearsed
+        self._leaving = ""
         self._path = ""
         self._meanwhile = Meanwhile(self._committed)
         self._guarded: bool | None = None
@@ -105,6 +105,9 @@ class Guard:
         if connection is self._migrating:
             row = _VERSION_ROW.fullmatch(text)
             self._heard += not (row and self._versions and row[1] == self._versions.name)
+            if self._job.rehearsal == TRANSACTION:
+                self._leaving = self._leaving or sql.ends_transaction(text)
+                self._refuse_leaving()
         if self._rows is not None:
             if sql.ends_transaction(text) == "PREPARE TRANSACTION":
                 raise RuntimeError("it prepares a transaction (PREPARE TRANSACTION), which nobody would end")
@@ -200,10 +203,10 @@ class Guard:
                 self._counted = WrittenRows(
                     cursor.connection, revision, job.prefixes[revision], self._report, refuse=refuse, other=self._other
                 )
-        found = _packed(self._catalog) if revision in job.leaving else ""
+        found = packed(self._catalog) if revision in job.leaving else ""
         if job.policy != OFF and not job.rehearsal and self._guarded == (not guarded):
             # Where what a free revision may do ends, and where it begins.
-            found = _packed(self._catalog or last)
+            found = packed(self._catalog or last)
         self._guarded = guarded
         self.statements.take()
         self._tell("began", transaction=self._transaction, found=found, confined=confine)
@@ -212,6 +215,7 @@ class Guard:
     def after(self, cursor: Any) -> None:
         """The revision has run; its version row is not written yet. Raises Violated or WritesOutside."""
         rows, self._rows = self._rows, None
+        self._refuse_leaving()
         unheard = self._see_transaction(cursor)
         if rows is not None:
             rows.end(unheard=unheard)
@@ -257,11 +261,11 @@ class Guard:
         :param cursor: gives one in whatever transaction there is then.
         :raises Unrehearsable: where nothing may be committed, or Violated where what it has written is refused.
         """
-        if self._job.rehearsal == TRANSACTION:
-            raise Unrehearsable(f"revision {self._revision} leaves its transaction (autocommit_block)")
+        self._leaving = "autocommit_block" if self._job.rehearsal == TRANSACTION else ""
+        self._refuse_leaving()
         if self._rows is not None:
             self._rows.leave()
-        self._tell_left("autocommit_block", _packed(self._catalog))
+        self._tell_left("autocommit_block", packed(self._catalog))
         with block:
             # A lock timeout would leave an invalid index behind (CREATE INDEX CONCURRENTLY).
             self._put(cursor(), lock_timeout="0")
@@ -271,6 +275,10 @@ class Guard:
         if self._rows is not None:
             with undone(cursor(), PIN):
                 self._rows.begin()
+
+    def _refuse_leaving(self) -> None:
+        if self._leaving:
+            raise Unrehearsable(f"revision {self._revision} leaves its transaction ({self._leaving})")
 
     def _committed(self) -> Catalog:
         """What another session sees; nothing where nobody is to judge."""
@@ -307,7 +315,7 @@ class Guard:
             self._tell_left("ROLLBACK", "")
             how = "PREPARE TRANSACTION" if before == "in progress" else "ROLLBACK"
             raise RuntimeError(f"it ended its transaction with a {how} of its own")
-        self._tell_left("COMMIT", _packed(self._catalog))
+        self._tell_left("COMMIT", packed(self._catalog))
         return True
 
     @contextmanager
@@ -386,15 +394,3 @@ def _our_cursor(target: Target) -> Iterator[Any]:
         connection = connect(target)
     with closing(connection), connection.cursor() as cursor:
         yield cursor
-
-
-def _packed(found: Catalog | None) -> str:
-    """For :func:`as_found`."""
-    return base64.b64encode(pickle.dumps(found)).decode() if found else ""
-
-
-def as_found(left: Event) -> Catalog | None:
-    """The catalog as the revision of a ``left`` or ``began`` event found it, where it was told."""
-    # The child is our own fork, and what it says has come over a pipe that nobody else has.
-    found: Catalog | None = pickle.loads(base64.b64decode(left["found"])) if left["found"] else None
-    return found
