@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
+from types import ModuleType
 from typing import Any
 
 
@@ -28,14 +29,14 @@ def alembic_config(config_file: str, options: Mapping[str, str]) -> Any:
 class _FromText(SourceFileLoader):
     """Runs the text of a file, which is what was read, even where bytecode of something else was put beside it."""
 
-    def get_code(self, fullname: str) -> Any:
+    def get_code(self, fullname: str) -> Any:  # noqa: ARG002  importlib's
         return self.source_to_code(self.get_data(self.path), self.path)
 
 
-def _load(name: str, path: str | os.PathLike[str]) -> Any:
+def _load(module_id: str, path: str | os.PathLike[str]) -> ModuleType:
     """``load_module_py`` of Alembic's. What pip installed has bytecode of pip's, which saves a third of a second."""
     own = str(path).endswith(".py") and "/site-packages/" not in str(path)
-    spec = spec_from_file_location(name, path, loader=_FromText(name, str(path)) if own else None)
+    spec = spec_from_file_location(module_id, path, loader=_FromText(module_id, str(path)) if own else None)
     assert spec and spec.loader
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
