@@ -44,7 +44,8 @@ class Rows:
     """Sets up, below ``root``, what each row needs; every method named in ``NAMES`` gives one."""
 
     NAMES = (
-        "upgrade", "policy", "guard", "look", "module", "role", "role_pip", "role_ping", "hosts_pip", "hosts_ping", "revisions",
+        "upgrade", "policy", "guard", "look", "module", "role", "role_pip", "role_ping", "hosts_pip", "hosts_ping",
+        "revisions",
     )  # fmt: skip
 
     def __init__(self, postgres: Postgres, root: Path) -> None:

@@ -524,7 +524,10 @@ CASES: dict[str, tuple[str, ...]] = {
         "create text search dictionary poser_d (template = simple)",
         "created text search dictionary public.poser_d",
     ),
-    "create cast": ("create cast (product_state as integer) with inout", "created cast public.product_state as integer"),
+    "create cast": (
+        "create cast (product_state as integer) with inout",
+        "created cast public.product_state as integer",
+    ),
     "default privileges": (
         "alter default privileges grant select on tables to guarded",
         "created default privileges of rattail",

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import py_compile
+from importlib.util import cache_from_source
+from py_compile import PycInvalidationMode
+
 import pytest
 from support.catalogs import everything
 from support.repository import Repository
@@ -303,3 +307,24 @@ def test_no_transaction_is_left_prepared(deployed: Server, how: str) -> None:
     assert answer["failure"].startswith(f"Revision {new} ("), answer["failure"]
     assert deployed.sql("select gid from pg_prepared_xacts where database = current_database()") == []
     assert everything(deployed.database) == before
+
+
+def test_the_text_of_a_revision_runs_and_no_bytecode_beside_it(deployed: Server) -> None:
+    """Bytecode can be under version control, and can say of itself that nobody is to compare it with the text."""
+    new = deployed.repository.add_revision("add cotton", upgrade_sql="alter table poser_widget add cotton text")
+    [file] = deployed.repository.versions.glob(f"{new}*.py")
+    other = file.with_name("other.txt")
+    other.write_text(file.read_text().replace("cotton text", "linen text"))
+    bytecode = py_compile.compile(
+        str(other), cache_from_source(str(file)), doraise=True, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH
+    )
+    other.unlink()
+    deployed.repository.git("add", "--force", str(bytecode))
+    deployed.repository.commit({}, "Add bytecode")
+    deployed.git("pull", "--quiet")
+    answer = upgrade(deployed)
+    assert (answer["failure"], answer["state"]) == ("", "current")
+    columns = "select column_name from information_schema.columns where table_name = 'poser_widget'"
+    assert ("cotton",) in deployed.sql(columns) and ("linen",) not in deployed.sql(columns)
+    # nothing was compiled anew, which git would take for a change
+    assert deployed.git("status", "--porcelain") == ""

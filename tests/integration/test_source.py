@@ -350,21 +350,6 @@ def test_a_push_in_the_middle_of_the_run_is_for_the_next_one(deployed: Server) -
     assert (run.rc, [each["revision"] for each in run.result["applied"]]) == (0, [second]), run.output
 
 
-def test_a_checkout_that_fails_is_not_built_upon(deployed: Server) -> None:
-    add_column(deployed, "colour")
-    lock = deployed.source_dir / ".git" / "index.lock"
-    lock.write_text("")  # as a git leaves it that was killed
-    first, heads = deployed.git("rev-parse", "HEAD"), deployed.database.heads()
-    run = deployed.run_role()
-    assert run.rc == 2 and "Traceback" not in run.output, run.output
-    assert f"{deployed.source_dir} could not be brought to {deployed.repository.commit_id}: Unable" in run.message
-    assert f"'{lock}': File exists. Mend what git says, then run again." in run.message
-    assert (deployed.git("rev-parse", "HEAD"), deployed.database.heads()) == (first, heads)
-    lock.unlink()
-    run = deployed.run_role()
-    assert run.rc == 0 and "colour" in columns(deployed), run.output
-
-
 def test_a_checkout_that_fails_half_way_is_put_back(deployed: Server) -> None:
     repository = deployed.repository
     first, heads = deployed.git("rev-parse", "HEAD"), deployed.database.heads()

@@ -61,8 +61,12 @@ def failure(result: Mapping[str, Any], so_far: Mapping[str, Any], answer: Answer
     if so_far.get("msg"):
         cause = last(str(so_far["msg"]))
     elif checkout and "after" not in checkout and not checkout.get("skipped"):
-        cause = f"{directory} could not be brought to {answer.source.wanted}: {of_git(checkout)}"
-        cause += " Mend what git says, then run again."
+        said, remedy = of_git(checkout), "Mend what git says"
+        lock = re.search(r"'(/[^']+\.lock)': File exists\.", said)
+        if lock:
+            # what git advises then is the same in many words
+            said, remedy = said[: lock.end()], f"Remove {lock[1]} if no git is at work there"
+        cause = f"{directory} could not be brought to {answer.source.wanted}: {said} {remedy}, then run again."
     elif str(result.get("msg")).startswith("pip failed"):
         cause = f"{directory} could not be installed: {last(str((failed_install or install).get('stderr')))}"
         cause += " Mend what pip says, then run again."

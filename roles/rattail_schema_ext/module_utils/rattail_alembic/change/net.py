@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..migration.job import ENFORCE, OFF, REFUSE, Job, as_found
+from ..migration.child import as_found
+from ..migration.job import ENFORCE, OFF, REFUSE, Job
 from ..observe.answer import Violation
 from ..policy import rules
 from ..postgres import catalog

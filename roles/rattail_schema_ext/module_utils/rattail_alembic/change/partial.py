@@ -7,7 +7,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ..migration.job import Job, as_found
+from ..migration.child import as_found
+from ..migration.job import Job
 from ..observe import owners
 from ..observe.answer import Answer, Partial
 from ..observe.observation import Ready

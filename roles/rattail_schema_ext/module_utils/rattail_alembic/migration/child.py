@@ -8,11 +8,13 @@ over a pipe of its own in lines of JSON, its stdout and stderr go to a file, and
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import ctypes
 import glob
 import json
 import os
+import pickle
 import select
 import signal
 import sys
@@ -22,6 +24,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any, NoReturn
 
+from ..postgres.catalog import Catalog
 from ..problem import Refused, mask
 
 Event = dict[str, Any]
@@ -239,3 +242,15 @@ class Statements:
         self._kept, self._more = [], 0
         self._room = min(_OF_A_REVISION, self._left)
         return found
+
+
+def packed(found: Catalog | None) -> str:
+    """For :func:`as_found`."""
+    return base64.b64encode(pickle.dumps(found)).decode() if found else ""
+
+
+def as_found(left: Event) -> Catalog | None:
+    """The catalog as the revision of a ``left`` or ``began`` event found it, where it was told."""
+    # The child is our own fork, and what it says has come over a pipe that nobody else has.
+    found: Catalog | None = pickle.loads(base64.b64decode(left["found"])) if left["found"] else None
+    return found

@@ -21,22 +21,9 @@ from ..postgres.contents import quoted
 from ..postgres.lock import lock_lost
 from ..problem import Refused
 from ..revisions import sql
-from .child import Report, Statements
+from .child import Report, Statements, packed
 from .connect_hook import our_cursor, plain_cursor
-from .job import (
-    ANTIDOTE,
-    CLONE,
-    ENFORCE,
-    OFF,
-    POISON,
-    READ_ONLY,
-    REFUSE,
-    TRANSACTION,
-    Job,
-    Rehearsed,
-    Unrehearsable,
-    packed,
-)
+from .job import ANTIDOTE, CLONE, ENFORCE, OFF, POISON, READ_ONLY, REFUSE, TRANSACTION, Job, Rehearsed, Unrehearsable
 from .other_connections import IDLE, WHICH, Beside, Meanwhile, is_pooled
 from .written_rows import VersionRows, Violated, WrittenRows
 
@@ -63,8 +50,7 @@ class Guard:
     def __init__(self, job: Job, report: Report) -> None:
         self.beside = Beside()
         self.statements = Statements(bounded=not job.rehearsal)
-        # whether a revision has asked SQLAlchemy to be called at the COMMIT
-        self.waits_for_commit = False
+        self.waits_for_commit = False  # whether a revision has asked SQLAlchemy to be called then
         self._job = job
         self._report = report
         self._revision = ""
@@ -76,6 +62,8 @@ class Guard:
         self._heard, self._begun = 0, False
         self._transaction = 0
         self._left = False
+        # how a revision was about to leave a transaction that is only rehearsed
+        self._leaving = ""
         self._path = ""
         self._meanwhile = Meanwhile(self._committed)
         self._guarded: bool | None = None
@@ -119,6 +107,9 @@ class Guard:
             if text == "commit" and self.waits_for_commit and self._heard and self._counted is not None:
                 self._judge(plain_cursor(connection), self._counted)
             self._heard += not (row and self._versions and row[1] == self._versions.name)
+            if self._job.rehearsal == TRANSACTION:
+                self._leaving = self._leaving or sql.ends_transaction(text)
+                self._refuse_leaving()
         if self._rows is not None:
             if sql.ends_transaction(text) == "PREPARE TRANSACTION":
                 raise RuntimeError("it prepares a transaction (PREPARE TRANSACTION), which nobody would end")
@@ -234,6 +225,7 @@ class Guard:
     def after(self, cursor: Any) -> None:
         """The revision has run; its version row is not written yet. Raises Violated or WritesOutside."""
         rows, self._rows = self._rows, None
+        self._refuse_leaving()
         unheard = self._see_transaction(cursor)
         if rows is not None:
             rows.end(unheard=unheard)
@@ -280,8 +272,8 @@ class Guard:
         :param cursor: gives one in whatever transaction there is then.
         :raises Unrehearsable: where nothing may be committed, or Violated where what it has written is refused.
         """
-        if self._job.rehearsal == TRANSACTION:
-            raise Unrehearsable(f"revision {self._revision} leaves its transaction (autocommit_block)")
+        self._leaving = "autocommit_block" if self._job.rehearsal == TRANSACTION else ""
+        self._refuse_leaving()
         if self._rows is not None:
             self._rows.leave()
         self._tell_left("autocommit_block", packed(self._catalog))
@@ -294,6 +286,10 @@ class Guard:
         if self._rows is not None:
             with undone(cursor(), PIN):
                 self._rows.begin()
+
+    def _refuse_leaving(self) -> None:
+        if self._leaving:
+            raise Unrehearsable(f"revision {self._revision} leaves its transaction ({self._leaving})")
 
     def _committed(self) -> Catalog:
         """What another session sees; nothing where nobody is to judge."""

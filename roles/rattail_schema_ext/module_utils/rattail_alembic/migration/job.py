@@ -4,11 +4,8 @@
 
 from __future__ import annotations
 
-import base64
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from ..policy.prefixes import Prefixes
 from ..postgres.catalog import Catalog
@@ -79,15 +76,3 @@ class Job:
     directories: tuple[str, ...] = ()
     compare: bool = False
     record: bool = False
-
-
-def packed(found: Catalog | None) -> str:
-    """For :func:`as_found`."""
-    return base64.b64encode(pickle.dumps(found)).decode() if found else ""
-
-
-def as_found(left: Mapping[str, Any]) -> Catalog | None:
-    """The catalog as the revision of a ``left`` or ``began`` event found it, where it was told."""
-    # The child is our own fork, and what it says has come over a pipe that nobody else has.
-    found: Catalog | None = pickle.loads(base64.b64decode(left["found"])) if left["found"] else None
-    return found

@@ -65,10 +65,11 @@ class WrittenRows:
         self._told = False
         self._found: list[Written] = []
         self._moved: set[Written] = set()
+        self._base: dict[int, Written] | None = last._base if last else None
+        self._sequences: dict[int, tuple[Any, ...]] = last._sequences if last else {}
+        self._outside = False
         if last is None:
             self.begin()
-        else:
-            self._base, self._sequences, self._outside = last._base, last._sequences, False
 
     def begin(self) -> None:
         """It is in a transaction, in which it has written nothing yet."""

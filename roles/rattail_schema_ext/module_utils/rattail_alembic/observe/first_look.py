@@ -97,9 +97,11 @@ def _look_at_source(seen: Observation) -> None:
     if repository is None:
         return
     if seen.checkout.modified:
+        git.refuse_locked(seen.checkout)
         raise _modified(seen.checkout)
     wanted = git.wanted(repository, seen.checkout)
     if wanted.differs_from(seen.checkout):
+        git.refuse_locked(seen.checkout)
         seen.deeper.look_at_commit(seen, repository, wanted)
     else:
         seen.wanted = wanted
