@@ -66,7 +66,7 @@ class _Door(Host):
         return answer
 
     def _refused(self, msg: str) -> dict[str, Any]:
-        """What Ansible gets where the variables are wrong; with an answer so far, its message, which tasks tell in the end."""
+        """What Ansible gets where the variables are wrong; where there is an answer so far, tasks tell its message."""
         if not self._task.args.get("so_far"):
             return {"failed": True, "msg": msg}
         answer = built(Answer, self._task.args["so_far"])
