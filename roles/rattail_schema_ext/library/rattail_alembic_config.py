@@ -33,6 +33,10 @@ options:
         into its place.
     type: bool
     default: false
+  locations:
+    description: The only locations that the section may get; any other has to be in the file already.
+    type: list
+    elements: str
 attributes:
   check_mode:
     description: Can run in check mode and return changed status without modifying the target.
@@ -98,6 +102,7 @@ def get_argument_spec() -> dict[str, dict[str, Any]]:
         "section": {"type": "str", "required": True},
         "backup": {"type": "bool", "default": False},
         "only_kept": {"type": "bool", "default": False},
+        "locations": {"type": "list", "elements": "str"},
     }
 
 
@@ -119,6 +124,8 @@ def main() -> None:
         before = config_file.read(path)
         section.read(before, path)
         after = section.replace(before, module.params["section"])
+        if module.params["locations"] is not None:
+            section.refuse_locations(before, after, module.params["locations"])
         if after != before:
             config_file.refuse_irreplaceable(path)
     except Refused as refused:

@@ -151,8 +151,7 @@ def test_a_value_of_the_wrong_type_is_named_in_a_sentence(name: str, value: obje
     ("name", "value"),
     [
         ("history_dir", "/srv/a\nb"),
-        ("history_dir", "/srv/*"),
-        ("history_dir", "/srv/a[b]"),
+        ("history_dir", "/srv/a{b}"),
         ("history_dir", '/srv/a" {'),
         ("history_dir", "/srv/it's"),
         ("history_dir", "/srv/a\\"),
@@ -169,7 +168,7 @@ def test_a_path_that_a_program_would_take_for_more_is_refused(name: str, value: 
 
 
 def test_a_path_may_have_blanks() -> None:
-    assert read(history_dir="/srv/my history")["history_dir"] == "/srv/my history"
+    assert read(history_dir="/srv/my *[history]")["history_dir"] == "/srv/my *[history]"
 
 
 @pytest.mark.parametrize("name", ["rattail_schema_ext_user", "__rattail_schema_ext_python", "rattail_schema_ext_\x1b"])

@@ -54,6 +54,12 @@ def built(shape: type[Shape], data: Any) -> Shape:
     return _Reading().built(shape, data)
 
 
+def locations(request: Request) -> list[str]:
+    """The version locations that the operator asked for, as ``[alembic]`` has them."""
+    wanted = [standard(each) for each in (request.app, *request.integrations)] + [request.base.version_location]
+    return [each.replace("%", "%%") for each in wanted]
+
+
 def refuse_section(answer: Answer, request: Request) -> None:
     """Refuse an ``[alembic]`` that is not what the operator asked for.
 
@@ -63,9 +69,8 @@ def refuse_section(answer: Answer, request: Request) -> None:
     if section is None and "config" not in answer.todo:
         return
     section = section or Section()
-    wanted = [standard(each) for each in (request.app, *request.integrations)] + [request.base.version_location]
     written = [key(each) for each in section.version_locations]
-    lacking = [each for each in wanted if key(each.replace("%", "%%")) not in written]
+    lacking = [each for each in locations(request) if key(each) not in written]
     if lacking:
         raise Unfit(f"lacks {line(lacking[0])!r} in version_locations")
     script = request.script_location.replace("%", "%%").strip()

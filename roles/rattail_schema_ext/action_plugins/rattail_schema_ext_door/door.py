@@ -36,7 +36,7 @@ class _Door(Host):
         if self._task._role is not None:
             found, wrong = judge(self._entry_point(), variables, self._templar.template)
             if wrong:
-                return {"failed": True, "msg": " ".join(wrong)}
+                return self._refused(" ".join(wrong))
             arguments = {**found, **arguments}
         said, now = self._ask(arguments, variables), Answer()
         if _answers(said):
@@ -64,6 +64,14 @@ class _Door(Host):
             answer.config.path = request.config_file
             believed.refuse_section(answer, request)
         return answer
+
+    def _refused(self, msg: str) -> dict[str, Any]:
+        """What Ansible gets where the variables are wrong; where there is an answer so far, tasks tell its message."""
+        if not self._task.args.get("so_far"):
+            return {"failed": True, "msg": msg}
+        answer = built(Answer, self._task.args["so_far"])
+        answer.msg = msg
+        return self._result({}, answer)
 
     def _result(self, said: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
         """What Ansible gets."""

@@ -36,9 +36,9 @@ class Host(ActionBase):  # type: ignore[misc]  # ansible-core has no types
             raise
         except AnsibleError as error:  # the user could not be become
             return {"failed": True, "msg": str(error)}
-        except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
             # Ansible stumbled over it.
-            return {"failed": True, "msg": "it said what is no result of a module"}
+            return {"failed": True, "msg": f"it said what is no result of a module ({type(error).__name__}: {error})"}
 
     def _low_level_execute_command(self, *args: Any, **options: Any) -> dict[str, Any]:
         """What a command printed, without what a terminal obeys: Ansible shows some of it as it came.

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible.module_utils.rattail_alembic.observe.answer import Diff, key
+from ansible.module_utils.rattail_alembic.observe.request import Request
 from ansible.plugins.action.template import ActionModule as TemplateAction
 
 from . import words
-from .believed import Unfit, built
+from .believed import Unfit, built, locations
 from .host import SYSTEM_PYTHON, Host
-from .variables import from_facts
+from .variables import from_facts, judge
 
 _LARGEST = 1_000_000
 
@@ -46,7 +47,7 @@ class ConfigDoor(Host):
         """
         super().run(tmp, task_vars)
         variables, arguments = task_vars or {}, dict(self._task.args)
-        wrong = from_facts(variables)
+        found, wrong = judge("main", variables, self._templar.template)
         if wrong:
             return {"failed": True, "msg": " ".join(wrong)}
         app_user, play_user = self.get_become_option("become_user"), self._play_user()
@@ -54,14 +55,17 @@ class ConfigDoor(Host):
         if play_user not in ("", app_user):
             self._become(play_user)
             outside = {**variables, "ansible_python_interpreter": SYSTEM_PYTHON}
-            edited, failed = self._edit({**arguments, "only_kept": True}, outside)
+            request = Request.from_parameters(found)
+            script = request.script_location.replace("%", "%%") or request.base.script_location
+            kept = {"only_kept": True, "locations": [script, *locations(request)]}
+            edited, failed = self._edit({**arguments, **kept}, outside)
             self._become(app_user)
         if edited.not_kept:
             edited, failed = self._edit(arguments, variables)
         if failed:
             return {"failed": True, "msg": edited.msg}
-        kept = {name: value for name, value in vars(edited).items() if name not in ("diff", "not_kept")}
-        return {**kept, "diff": vars(edited.diff)}
+        told = {name: value for name, value in vars(edited).items() if name not in ("diff", "not_kept")}
+        return {**told, "diff": vars(edited.diff)}
 
     def _edit(self, arguments: dict[str, Any], variables: dict[str, Any]) -> tuple[_Edited, bool]:
         """What the module returned, and whether it failed."""

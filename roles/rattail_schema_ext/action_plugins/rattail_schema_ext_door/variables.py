@@ -42,7 +42,7 @@ _READERS: dict[str, tuple[Callable[[Any], Any], str]] = {
 
 # One word each, which becomes part of commands and paths.
 _NAMES = (f"{PREFIX}app", f"{PREFIX}user")
-_NOT_ROTATED = "quotes, backslashes, brackets, braces, * and ?"
+_NOT_ROTATED = "quotes, backslashes and braces"
 _BOOLEANS = {True: ("true", "yes", "on"), False: ("false", "no", "off")}
 
 Options = Mapping[str, Mapping[str, Any]]
@@ -123,8 +123,8 @@ def _opened(kind: str, value: Any) -> Any:
 def _unprintable(name: str, kind: str, value: Any) -> str:
     if (kind == "path" or name in _NAMES) and re.search(r"[\x00-\x1f\x7f]", value):
         return f"{name} is {value!r}, which has a line break or another control character. Take it out."
-    # logrotate takes these for a pattern, a quote or the begin of its block.
-    if name == f"{PREFIX}history_dir" and re.search(r"[*?\[\]{}\"'\\]", value):
+    # logrotate takes these for a quote or the begin of its block.
+    if name == f"{PREFIX}history_dir" and re.search(r"[{}\"'\\]", value):
         return f"{name} is {value!r}, which logrotate would not take for one path. Use a path without {_NOT_ROTATED}."
     return ""
 
