@@ -1,8 +1,9 @@
-"""Programs of an app's environment, run by a process that has loaded Rattail's models already.
+"""Programs run by a process that has loaded already what takes most of their time to load.
 
-Loading them takes most of the time of an upgrade, and of a command of Alembic's. One process a test run does it once,
-and is forked for each program; the copy then becomes what the environment's own Python would be: its prefix, its path,
-its variables. What it cannot show is an app that changes core's own models, for these are made by then.
+One process a test run loads it once, and is forked for each program; the copy then becomes what a process of its own
+would be: its files, its variables, its arguments. There is one for Rattail's models, which an upgrade and each of
+Alembic's commands need, and one for Ansible. What the first cannot show is an app that changes core's own models, for
+these are made by then.
 """
 
 from __future__ import annotations
@@ -12,15 +13,60 @@ import json
 import os
 import select
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 from . import environments
 
+_SERVE = """
+import atexit, gc, json, os, sys, traceback
+
+def be_of_its_own(call):
+    for number, file in enumerate((os.devnull, call["out"], call["err"])):
+        opened = os.open(file, os.O_WRONLY if number else os.O_RDONLY)
+        os.dup2(opened, number)
+        os.close(opened)
+    os.chdir(call["cwd"])
+    os.environ.clear()
+    os.environ.update(call["environment"])
+    sys.argv = call["arguments"]
+    # what is registered is the other process's
+    atexit._clear()
+
+def run(call):
+    code = 1
+    try:
+        be_of_its_own(call)
+        become(call)
+        exec(compile(call["program"], "<string>", "exec"), {"__name__": "__main__"})
+        code = 0
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else int(bool(error.code))
+        if code != error.code:
+            print(error.code or "", file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+gc.collect()
+gc.freeze()
+print("ready", flush=True)
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        run(json.loads(line))
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
 # What Rattail's env.py does before it loads the app's own models, by the same calls.
-_PRELOADED = """
-import importlib, json, os, site, sys, traceback
+_RATTAIL = """
+import importlib, os, site, sys
 import alembic.autogenerate, alembic.command, psycopg2, sqlalchemy
 import sqlalchemy_continuum as continuum
 from sqlalchemy_continuum.plugins import TransactionMetaPlugin
@@ -32,61 +78,54 @@ import rattail.db.model
 configure_mappers()
 
 def become(call):
-    for number, file in enumerate((os.devnull, call["out"], call["err"])):
-        opened = os.open(file, os.O_WRONLY if number else os.O_RDONLY)
-        os.dup2(opened, number)
-        os.close(opened)
-    os.environ.clear()
-    os.environ.update(call["environment"])
     base, sys.prefix = sys.prefix, call["prefix"]
     sys.exec_prefix, sys.executable = sys.prefix, os.path.join(sys.prefix, "bin", "python")
-    sys.argv = ["-c", *call["arguments"]]
     sys.path[:] = [place for place in sys.path if not place.startswith(base)]
     site.addsitedir(call["packages"])
     sys.path_importer_cache.clear()
     importlib.invalidate_caches()
-
-def run(call):
-    code = 1
-    try:
-        become(call)
-        exec(compile(call["program"], "<string>", "exec"), {"__name__": "__main__"})
-        code = 0
-    except SystemExit as error:
-        code = error.code if isinstance(error.code, int) else int(bool(error.code))
-        if code != error.code:
-            print(error.code or "", file=sys.stderr)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-
-print("ready", flush=True)
-for line in sys.stdin:
-    child = os.fork()
-    if child == 0:
-        run(json.loads(line))
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
+
+# What it has read of its own settings by then is read again from the ansible.cfg of the run.
+_ANSIBLE = """
+import os, sys
+import ansible.cli.adhoc, ansible.cli.playbook, ansible.plugins.action.normal, ansible.plugins.callback.default
+import ansible.plugins.strategy.linear
+from ansible import constants
+from ansible.plugins.loader import filter_loader, test_loader
+for loader in filter_loader, test_loader:
+    list(loader.all())
+
+def become(call):
+    config = constants.config
+    config._config_file = os.environ["ANSIBLE_CONFIG"]
+    config._parse_config_file()
+    # modules that were packed for one run lie in the temporary directory for the next
+    for setting in config.get_configuration_definitions():
+        if setting != "DEFAULT_LOCAL_TMP":
+            constants.set_constant(setting, config.get_config_value(setting, variables=vars(constants)))
+"""
+_RUN_FILE = "import runpy, sys\nrunpy.run_path(sys.argv[0], run_name='__main__')"
 
 
 class _Preloaded:
-    def __init__(self) -> None:
-        python = environments.base("rattail") / "bin" / "python"
+    def __init__(self, python: Sequence[str], loaded: str, environment: Mapping[str, str]) -> None:
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen(
-            [str(python), "-c", _PRELOADED], env=environment(), stdin=pipe, stdout=pipe, text=True
-        )
+        command = [*python, loaded + _SERVE]
+        self._process = subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True)
         atexit.register(self._process.communicate)
         assert self._answer(120) == "ready"
 
-    def run(self, call: Mapping[str, object], seconds: float) -> int:
+    def run(self, call: Mapping[str, object], *, scratch: Path, seconds: float) -> subprocess.CompletedProcess[str]:
+        scratch.mkdir(exist_ok=True)
+        out, err = scratch / "stdout", scratch / "stderr"
+        for file in (out, err):
+            file.write_text("")
         assert self._process.stdin
-        self._process.stdin.write(json.dumps(call) + "\n")
+        self._process.stdin.write(json.dumps({**call, "out": str(out), "err": str(err)}) + "\n")
         self._process.stdin.flush()
-        return int(self._answer(seconds))
+        code = int(self._answer(seconds))
+        return subprocess.CompletedProcess([], code, out.read_text(), err.read_text())
 
     def _answer(self, seconds: float) -> str:
         assert self._process.stdout
@@ -97,8 +136,11 @@ class _Preloaded:
 
 
 @cache
-def _preloaded() -> _Preloaded:
-    return _Preloaded()
+def _rattail() -> _Preloaded:
+    return _Preloaded([str(environments.base("rattail") / "bin" / "python"), "-c"], _RATTAIL, environment())
+
+
+_of_ansible: dict[frozenset[tuple[str, str]], _Preloaded] = {}
 
 
 def run(
@@ -113,21 +155,31 @@ def run(
 
     ``env_dir`` is a light environment with Rattail; ``scratch`` takes what is printed.
     """
-    scratch.mkdir(exist_ok=True)
-    out, err = scratch / "stdout", scratch / "stderr"
-    for file in (out, err):
-        file.write_text("")
     call = {
         "prefix": str(env_dir),
         "packages": str(environments.site_packages(env_dir)),
         "program": program,
-        "arguments": list(arguments),
+        "arguments": ["-c", *arguments],
         "environment": environment(),
-        "out": str(out),
-        "err": str(err),
+        "cwd": os.getcwd(),
     }
-    code = _preloaded().run(call, seconds)
-    return subprocess.CompletedProcess(["-c", *arguments], code, out.read_text(), err.read_text())
+    return _rattail().run(call, scratch=scratch, seconds=seconds)
+
+
+def ansible(
+    command: Sequence[str], *, cwd: Path, environment: Mapping[str, str], scratch: Path, seconds: float = 600
+) -> subprocess.CompletedProcess[str]:
+    """Run ``command``, a program of Ansible's and its arguments, in a process that has Ansible loaded.
+
+    The settings of ``environment`` are for Ansible to read as it is loaded: it is loaded once for each set of them.
+    """
+    settings = {k: v for k, v in environment.items() if k.startswith("ANSIBLE_") and k != "ANSIBLE_CONFIG"}
+    key = frozenset(settings.items())
+    if key not in _of_ansible:
+        compiled = {k: v for k, v in environment.items() if k != "PYTHONDONTWRITEBYTECODE"}
+        _of_ansible[key] = _Preloaded([sys.executable, "-P", "-c"], _ANSIBLE, compiled)
+    call = {"program": _RUN_FILE, "arguments": list(command), "environment": dict(environment), "cwd": str(cwd)}
+    return _of_ansible[key].run(call, scratch=scratch, seconds=seconds)
 
 
 def environment() -> dict[str, str]:
