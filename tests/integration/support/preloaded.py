@@ -56,6 +56,7 @@ def run(call):
 
 gc.collect()
 gc.freeze()
+gc.set_threshold(100_000)
 print("ready", flush=True)
 for line in sys.stdin:
     child = os.fork()
