@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ from ansible.module_utils.rattail_alembic.copies.programs import Program
 from ansible.module_utils.rattail_alembic.postgres.url import Target
 from support import environments, old_postgres
 from support import postgres as embedded
+from support.places import ROLE
 from support.postgres import Database, Postgres
 from support.repository import Repository
 from support.server import Server, core_template, poser_template
@@ -37,6 +39,12 @@ end $$
 
 # Of the longest tests there are some in these: whoever is given one last lets all others wait.
 _LONG = ("test_chapter", "test_demo", "test_partial_failure", "test_revision_layouts", "test_secrets")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the role once, or where PYTHONDONTWRITEBYTECODE is set each process would."""
+    if not hasattr(config, "workerinput"):
+        compileall.compile_dir(ROLE, quiet=2)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
