@@ -108,7 +108,9 @@ def get_argument_spec() -> dict[str, dict[str, Any]]:
 
 def write(module: AnsibleModule, path: str, data: bytes) -> None:
     """Replace the file as a whole; ``atomic_move`` gives the new one the owner and mode of the old one."""
-    handle, scratch = tempfile.mkstemp(dir=module.tmpdir)
+    # Not in Ansible's directory for such files, which may be that of another user that the play has become.
+    handle, scratch = tempfile.mkstemp()
+    module.add_cleanup_file(scratch)
     with os.fdopen(handle, "wb") as stream:
         stream.write(data)
     module.atomic_move(scratch, path)

@@ -95,6 +95,7 @@ class _Ran:
     after: str = key("The commit checked out.", form="commit")
     stdout: str = key("What it printed.", form="text")
     stderr: str = key("What it complained of.", form="text")
+    cmd: list[str] = field(default_factory=list)
 
 
 class RunDoor(Host):
@@ -130,7 +131,7 @@ def _told(said: Mapping[str, Any]) -> dict[str, Any]:
         ran, diff = built(_Ran, said), built(_Shown, shown[0] if isinstance(shown, list) and shown else shown)
     except Unfit as unfit:
         return {"failed": True, "msg": words.of_module({"msg": f"its answer {unfit}"})}
-    result = {name: value for name, value in vars(ran).items() if value not in ("", -1)}
+    result = {name: value for name, value in vars(ran).items() if value not in ("", -1, [])}
     changes = {name: value for name, value in vars(diff).items() if value}
     return {**result, "failed": bool(said.get("failed")), **({"diff": changes} if changes else {})}
 
