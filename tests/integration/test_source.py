@@ -325,6 +325,22 @@ def test_a_failed_upgrade_puts_the_checkout_back_and_the_next_run_converges(depl
     assert deployed.git("rev-parse", "HEAD") == repository.git("rev-parse", "HEAD")
 
 
+def test_a_checkout_that_the_database_has_followed_stays(deployed: Server) -> None:
+    repository = deployed.repository
+    good = repository.add_revision("good", upgrade_sql="alter table poser_widget add colour text")
+    bad = repository.add_revision("bad", upgrade='op.execute("commit")\nop.execute("select 1 / 0")')
+    run = deployed.run_role()
+    assert run.rc == 2 and bad in run.message, run.output
+    assert [each["revision"] for each in run.result["applied"]] == [good]
+    assert f"Now the checkout is at {repository.commit_id} and the database at " in run.message
+    assert deployed.git("rev-parse", "HEAD") == repository.commit_id
+    assert deployed.current() == {CORE_HEAD, good}
+    (file,) = repository.versions.glob(f"{bad}_*.py")
+    repository.commit({str(file.relative_to(repository.path)): file.read_text().replace("1 / 0", "1 / 1")}, "Mend it")
+    run = deployed.run_role()
+    assert (run.rc, [each["revision"] for each in run.result["applied"]]) == (0, [bad]), run.output
+
+
 def test_a_failed_upgrade_leaves_the_checkout_where_that_is_wanted(deployed: Server) -> None:
     bad = deployed.repository.add_revision("bad", upgrade_sql="alter table poser_gadget add colour text")
     heads = deployed.database.heads()
