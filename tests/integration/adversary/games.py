@@ -151,7 +151,7 @@ PYTHON: dict[str, Case] = {
         "        module.violations = lambda *arguments: []\n",
     ),
     "import-driver_unpatched": Case(
-        "", "product", stays=True,
+        "", "product", stays=True, told=True,
         top="import psycopg2\nfrom psycopg2._psycopg import _connect\nbeside = _connect('@URL@')\n" + _DO_LATER,
     ),
     "exit": Case(executed(_COLUMN) + "\nimport os\nos._exit(0)", _ENDING),

@@ -286,7 +286,7 @@ CONFINED: dict[str, Way] = {
     "psycopg2": _python(_PSYCOPG + "beside.cursor().execute({sql})\nbeside.commit()"),
     "psycopg2_autocommit": _python(_PSYCOPG + "beside.autocommit = True\nbeside.cursor().execute({sql})"),
 }  # fmt: skip
-# On another one that is made to write.
+# On another one that is made to write, or by another process.
 UNCONFINED: dict[str, Way] = {
     "read_write_transaction": _python(
         _PSYCOPG + "cursor = beside.cursor()\ncursor.execute('set transaction read write')\n"
@@ -306,13 +306,6 @@ UNCONFINED: dict[str, Way] = {
         "    beside.cursor().execute({sql})\n    beside.commit()\n"
         "thread = threading.Thread(target=work)\nthread.start()\nthread.join()"
     ),
-}
-# On one of which the guard has not heard: it is another session's, for all that can be told, and so it is reported.
-UNHEARD: dict[str, Way] = {
-    "bare_connection_class": _python(
-        "import psycopg2.extensions as ext\nbeside = ext.connection(op.get_bind().connection.dsn)\n"
-        "beside.cursor().execute({sql})\nbeside.commit()"
-    ),
     "another_program": _python(
         "import subprocess, sys\nprogram = 'import sys, psycopg2; c = psycopg2.connect(sys.argv[1]); '"
         " 'c.cursor().execute(sys.argv[2]); c.commit()'\n"
@@ -326,4 +319,11 @@ UNHEARD: dict[str, Way] = {
         "os.waitpid(child, 0)"
     ),
 }  # fmt: skip
+# On one of which the guard has not heard: it is another session's, for all that can be told, and so it is reported.
+UNHEARD: dict[str, Way] = {
+    "bare_connection_class": _python(
+        "import psycopg2.extensions as ext\nbeside = ext.connection(op.get_bind().connection.dsn)\n"
+        "beside.cursor().execute({sql})\nbeside.commit()"
+    ),
+}
 WAYS: dict[str, Way] = {**INSIDE, **SESSION, **LATER, **COMMITTED, **CONFINED, **UNCONFINED, **UNHEARD}

@@ -60,8 +60,7 @@ class Guard:
         # whether the COMMIT will run something that a look before it could only try
         self._deferring = False
         self._heard, self._begun = 0, False
-        self._transaction = 0
-        self._left = False
+        self._transaction, self._left = 0, False
         # how a revision was about to leave a transaction that is only rehearsed
         self._leaving = ""
         self._path = ""
@@ -263,7 +262,8 @@ class Guard:
         with undone(cursor, PIN):
             if self._job.lock_pid and not run(cursor, _LOCK_HELD, (self._job.lock_pid,))[0][0]:
                 raise lock_lost("the server does not show its lock any more")
-        self._migrating = None  # nothing is left to be executed on it
+        # Else nothing is left to be executed on it.
+        self._migrating = self._migrating if self.waits_for_commit else None
 
     @contextmanager
     def outside(self, block: AbstractContextManager[None], cursor: Callable[[], Any]) -> Iterator[None]:
@@ -370,8 +370,8 @@ class Guard:
         """What violates it, and whether rows were written that are refused."""
         job, revision, before = self._job, self._revision, self._catalog
         assert before is not None
-        # What is deferred has run in a look that is taken back.
-        since = None if self._deferring else self._since
+        # What is deferred has run in a look that is taken back, and what was done beside has no mark of this transaction.
+        since = None if self._deferring or self.beside.worked(cursor) else self._since
         now, touched, moment = catalog.read_on(cursor, before, since)
         self._catalog, self._since = now, None if self._deferring else moment
         if rows is not None:

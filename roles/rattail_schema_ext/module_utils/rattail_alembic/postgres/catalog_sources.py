@@ -268,7 +268,9 @@ SOURCES: tuple[Source, ...] = (
         "'setting'",
         "case when x.setrole = 0 then pg_catalog.current_database() else pg_catalog.pg_get_userbyid(x.setrole) end",
         key="x.setdatabase, x.setrole, 0",
-        where=f"x.setdatabase in (0, {_THIS_DATABASE})",
+        # Those of other roles are as they are.
+        where=f"x.setdatabase in (0, {_THIS_DATABASE}) and (x.setrole = 0"
+        f" or pg_catalog.pg_has_role(session_user, x.setrole, 'MEMBER') or {_CHANGES_ROLES})",
     ),
     Source(
         DATABASE,

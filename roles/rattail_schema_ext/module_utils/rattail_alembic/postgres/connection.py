@@ -96,8 +96,8 @@ def undone(cursor: Any, first: str = "") -> Iterator[None]:
     connection = cursor.connection
     # pq: PQTRANS_IDLE. Where the driver is to begin transactions, it does so before the savepoint.
     alone = connection.autocommit and connection.info.transaction_status == 0
-    cursor.execute(f"{'begin' if alone else f'savepoint {LOOK}'}; {first}")
     try:
+        cursor.execute(f"{'begin' if alone else f'savepoint {LOOK}'}; {first}")
         yield
     finally:
         if not connection.closed:
