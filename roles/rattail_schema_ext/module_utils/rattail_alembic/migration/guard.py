@@ -370,7 +370,7 @@ class Guard:
         """What violates it, and whether rows were written that are refused."""
         job, revision, before = self._job, self._revision, self._catalog
         assert before is not None
-        # What is deferred has run in a look that is taken back, and what was done beside has no mark of this transaction.
+        # What is deferred has run in a look that is taken back; what was done beside, another transaction did.
         since = None if self._deferring or self.beside.worked(cursor) else self._since
         now, touched, moment = catalog.read_on(cursor, before, since)
         self._catalog, self._since = now, None if self._deferring else moment
