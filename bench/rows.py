@@ -24,6 +24,8 @@ COREPOS = "rattail_corepos"
 LOOK, UPGRADE = "rattail_alembic_info", "rattail_alembic"
 HOSTS = 20
 MORE_REVISIONS = 2700
+# for a store that has grown, and an app that has
+TABLES, TABLE_REVISIONS = 2000, 1000
 # so that Ansible leaves the module, with everything in it that it sends, in its temporary directory
 _KEEP = {"ANSIBLE_KEEP_REMOTE_FILES": "1", "ANSIBLE_PIPELINING": "0"}
 
@@ -42,7 +44,8 @@ class Rows:
     """Sets up, below ``root``, what each row needs; every method named in ``NAMES`` gives one."""
 
     NAMES = (
-        "upgrade", "policy", "look", "module", "role", "role_pip", "role_ping", "hosts_pip", "hosts_ping", "revisions",
+        "upgrade", "policy", "guard", "look", "module", "role", "role_pip", "role_ping", "hosts_pip", "hosts_ping",
+        "revisions",
     )  # fmt: skip
 
     def __init__(self, postgres: Postgres, root: Path) -> None:
@@ -77,7 +80,25 @@ class Rows:
             f"upgrade by the 18 revisions of {COREPOS}, policy enforce / off",
             Side(guarded, server.root, prepare=prepare, check=heads),
             Side(free, server.root, prepare=prepare, check=heads),
-            1.3,
+            1.20,
+        )
+
+    def guard(self) -> Row:
+        """Many guarded revisions, on a database with many tables."""
+        template = self._postgres.template(
+            "many_tables", str(TABLES), _add_tables, poser_template(self._postgres, self._root)
+        )
+        server = self._server(
+            "guard", template, TABLE_REVISIONS, upgrade="op.execute('create table poser_{} (id int)')"
+        )
+        prepare = self._anew(server.database, template)
+        module = self._payload(server, UPGRADE)
+        heads = _at(server)
+        return Row(
+            f"upgrade by {TABLE_REVISIONS} guarded revisions, {TABLES} tables / alembic",
+            Side(module, server.root, prepare=prepare, check=heads),
+            Side(_alembic(server), server.env_dir, prepare=prepare, check=heads),
+            5.0,
         )
 
     def look(self) -> Row:
@@ -150,15 +171,20 @@ class Rows:
             self._current.append(self._deployed(f"current{number}", first.database, first.repository))
         return self._current[:hosts]
 
-    def _server(self, name: str, template: str, more_revisions: int = 0) -> Server:
+    def _server(self, name: str, template: str, more_revisions: int = 0, upgrade: str = "pass") -> Server:
         """A server with the app deployed, and a database that is a copy of ``template``.
 
-        ``more_revisions``, which do nothing, follow the app's own.
+        ``more_revisions``, which do ``upgrade``, with their number in it, follow the app's own.
         """
         repository = Repository.of_poser(self._root / f"{name}.git")
         last = repository.head
         for number in range(more_revisions):
-            last = repository.add_revision(f"number {number}", down_revision=last, commit=number + 1 == more_revisions)
+            last = repository.add_revision(
+                f"number {number}",
+                upgrade=upgrade.format(number),
+                down_revision=last,
+                commit=number + 1 == more_revisions,
+            )
         return self._deployed(name, self._postgres.create(template), repository)
 
     def _deployed(self, name: str, database: Database, repository: Repository) -> Server:
@@ -181,6 +207,11 @@ class Rows:
         if run.rc:
             raise Failed(run.output)
         return _kept(server, module)
+
+
+def _add_tables(database: Database) -> None:
+    create = "create table shop_%s (id integer primary key, name text, amount numeric)"
+    database.sql(f"do $$ begin for n in 1..{TABLES} loop execute format('{create}', n); commit; end loop; end $$")
 
 
 def _kept(server: Server, module: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -9,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from adversary.arena import Arena, template
 from ansible.module_utils.rattail_alembic.copies.programs import Program
 from ansible.module_utils.rattail_alembic.postgres.url import Target
 from support import environments, old_postgres
 from support import postgres as embedded
+from support.places import ROLE
 from support.postgres import Database, Postgres
 from support.repository import Repository
 from support.server import Server, core_template, poser_template
@@ -36,6 +39,12 @@ end $$
 
 # Of the longest tests there are some in these: whoever is given one last lets all others wait.
 _LONG = ("test_chapter", "test_demo", "test_partial_failure", "test_revision_layouts", "test_secrets")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the role once, or where PYTHONDONTWRITEBYTECODE is set each process would."""
+    if not hasattr(config, "workerinput"):
+        compileall.compile_dir(ROLE, quiet=2)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -144,6 +153,14 @@ def deployed(make_server: Callable[..., Server]) -> Server:
 
 
 @pytest.fixture
+def few(postgres: Postgres, make_server: Callable[..., Server], tmp_path: Path) -> Iterator[Server]:
+    """The same with few of core's tables."""
+    database = postgres.create(template(postgres, tmp_path, whole=False))
+    yield make_server(deployed=True, content=database)
+    postgres.drop(database)
+
+
+@pytest.fixture
 def cloning(
     postgres: Postgres, make_server: Callable[..., Server], make_database: Callable[..., Database]
 ) -> Iterator[Server]:
@@ -157,3 +174,27 @@ def cloning(
     # what it owns goes before it
     postgres.drop(database)
     postgres.admin.sql(f"drop role {role}")
+
+
+@pytest.fixture(scope="session")
+def arena(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+    """Where one revision after another is tried."""
+    found = Arena(postgres, tmp_path_factory.mktemp("arena"))
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="session")
+def whole_arena(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+    """The same with all of core's tables."""
+    found = Arena(postgres, tmp_path_factory.mktemp("whole"), whole=True)
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="session")
+def shadowed(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+    """The same, where each session looks into a schema ``poser`` first, which is not there yet."""
+    found = Arena(postgres, tmp_path_factory.mktemp("shadowed"), search_path="poser, public")
+    yield found
+    found.close()

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.rattail_alembic.copies import backup, programs
+from ansible.module_utils.rattail_alembic.copies import backup, manifest, programs
 from ansible.module_utils.rattail_alembic.postgres.url import Target, parse_url
 from ansible.module_utils.rattail_alembic.problem import Refused
 from support import copies, debian
@@ -88,7 +88,7 @@ def target(database: Database, user: str = "", **more: str) -> Target:
 
 
 def arguments(directory: Path, binaries: Path, **changed: Any) -> dict[str, Any]:
-    made = {"mode": "full", "directory": str(directory), "app": "poser", "heads": HEADS, "keep": 5}
+    made = {"mode": "full", "directory": str(directory), "app": "poser", "heads": HEADS}
     return {**made, "bin_dir": str(binaries), **changed}
 
 
@@ -207,7 +207,15 @@ def test_the_file(filled: Database, binaries: Path, tmp_path: Path) -> None:
     started = time.time()
     made = backup.make(target(filled), **arguments(directory, binaries))
     file = Path(made.file)
-    assert [each.name for each in directory.iterdir()] == [file.name]
+    written = Path(f"{file}.json")
+    assert {each.name for each in directory.iterdir()} == {file.name, written.name}
+    said = json.loads(written.read_text())
+    assert (said["file"], said["size"], said["sha256"]) == (file.name, made.size, made.sha256)
+    assert (said["app"], said["database"], said["mode"], said["heads"]) == ("poser", filled.name, "full", sorted(HEADS))
+    assert (
+        said["system"] == filled.sql("select system_identifier::text from pg_control_system()", user="postgres")[0][0]
+    )
+    assert (written.stat().st_mode & 0o7777, written.stat().st_uid) == (0o600, os.geteuid())
     assert re.fullmatch(rf"poser\.{filled.name}\.\d{{8}}T\d{{6}}Z\.b084beb32f02\+c2ef84c99c93\.full\.dump", file.name)
     content = file.read_bytes()
     assert (made.size, made.sha256) == (len(content), hashlib.sha256(content).hexdigest())
@@ -457,49 +465,131 @@ def test_what_a_killed_run_leaves_behind_goes_with_the_next(filled: Database, bi
         run.wait()
         # pg_dump does not outlive the run
         eventually(lambda: not os.path.exists(f"/proc/{process}"))
-    [left] = tmp_path.iterdir()
-    assert left.name.endswith(".full.dump.partial")
+    names = sorted(each.name for each in tmp_path.iterdir())
+    assert [name.partition(".full.dump")[2] for name in names] == [".json", ".partial"]
     look(filled, tmp_path, binaries)
     made = backup.make(target(filled), **arguments(tmp_path, binaries))
-    assert [str(file) for file in tmp_path.iterdir()] == [made.file]
+    assert {str(file) for file in tmp_path.iterdir()} == {made.file, f"{made.file}.json"}
 
 
 def test_what_another_run_is_writing_stays(filled: Database, binaries: Path, tmp_path: Path) -> None:
-    written = tmp_path / f"poser.{filled.name}.20200101T000000Z.abc.full.dump.partial"
-    with written.open("w") as file:
+    made = backup.make(target(filled), **arguments(tmp_path, binaries))
+    written = Path(f"{made.file}.partial")
+    Path(made.file).rename(written)
+    with written.open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         backup.make(target(filled), **arguments(tmp_path, binaries))
-        assert written.exists()
+        assert written.exists() and Path(f"{made.file}.json").exists()
     backup.make(target(filled), **arguments(tmp_path, binaries))
-    assert not written.exists()
+    assert not written.exists() and not Path(f"{made.file}.json").exists()
 
 
-def test_old_backups_go_and_others_stay(filled: Database, binaries: Path, tmp_path: Path) -> None:
-    old = [f"poser.{filled.name}.2020010{n}T000000Z.abc.full.dump" for n in range(1, 6)]
-    others = [
+def attempt(
+    database: Database, directory: Path, binaries: Path, changed: bool | None, keep: int = 2, app: str = "poser"
+) -> Path:
+    """A run that made a backup and then changed the database, or not, or was killed."""
+    made = backup.make(target(database), **arguments(directory, binaries, mode="schema", app=app))
+    if changed is not None:
+        _, warnings = backup.settle(made, changed=changed, keep=keep)
+        assert warnings == []
+    return Path(made.file)
+
+
+def dumps(directory: Path) -> set[str]:
+    return {str(path) for path in directory.glob("*.dump")}
+
+
+def test_the_backup_before_a_change_outlives_attempts_that_change_nothing(
+    filled: Database, binaries: Path, tmp_path: Path
+) -> None:
+    changes = [attempt(filled, tmp_path, binaries, True) for _ in range(3)]
+    failed = [attempt(filled, tmp_path, binaries, False) for _ in range(4)]
+    assert dumps(tmp_path) == {str(each) for each in (*changes[1:], failed[-1])}
+    killed = attempt(filled, tmp_path, binaries, None)
+    assert dumps(tmp_path) == {str(each) for each in (*changes[1:], failed[-1], killed)}
+    last = attempt(filled, tmp_path, binaries, True)
+    assert dumps(tmp_path) == {str(killed), str(last)}
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_a_clock_that_was_ahead_once_keeps_no_backup_for_ever(
+    filled: Database, binaries: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: 4_102_444_800.0)
+    ahead = attempt(filled, tmp_path, binaries, True)
+    monkeypatch.undo()
+    assert ".21000101T000000Z." in ahead.name
+    now = [attempt(filled, tmp_path, binaries, True) for _ in range(2)]
+    assert dumps(tmp_path) == {str(each) for each in now}
+
+
+@pytest.mark.parametrize(
+    "how", ["another database of this name", "another server", "a copy of this server", "another app"]
+)
+def test_two_that_share_a_directory_do_not_prune_each_other(
+    how: str, filled: Database, binaries: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other's are those of a real server, whose answers are what another one's would be."""
+    theirs = [attempt(filled, tmp_path, binaries, True) for _ in range(2)]
+    if how == "another database of this name":
+        admin = Database(filled.server, "postgres")
+        admin.sql(f'alter database "{filled.name}" rename to "{filled.name}_old"', user="postgres")
+        admin.sql(
+            f'create database "{filled.name}" template "{filled.name}_old" owner "{filled.user}"', user="postgres"
+        )
+        admin.sql(f'drop database "{filled.name}_old"', user="postgres")
+    elif how == "another server":
+        monkeypatch.setattr(manifest, "_SYSTEM", "select '1'")
+    elif how == "a copy of this server":
+        name = os.uname()
+        monkeypatch.setattr(os, "uname", lambda: os.uname_result((name[0], "store2", *name[2:])))
+    app = "poser.b" if how == "another app" else "poser"
+    ours = [attempt(filled, tmp_path, binaries, True, keep=1, app=app) for _ in range(2)]
+    assert dumps(tmp_path) == {str(each) for each in (*theirs, ours[-1])}
+
+
+def test_a_role_that_may_not_ask_for_the_server_s_identifier_has_backups_all_the_same(
+    filled: Database, binaries: Path, tmp_path: Path
+) -> None:
+    """As on a hosted server."""
+    filled.sql("revoke execute on function pg_control_system() from public", user="postgres")
+    first, second = (attempt(filled, tmp_path, binaries, True, keep=1) for _ in range(2))
+    assert json.loads(Path(f"{second}.json").read_text())["system"] == ""
+    assert dumps(tmp_path) == {str(second)} and not first.exists()
+
+
+def test_files_that_a_person_named_alike_stay(filled: Database, binaries: Path, tmp_path: Path) -> None:
+    made = attempt(filled, tmp_path, binaries, True)
+    copied = tmp_path / made.name.replace(".schema", "0.schema")
+    shutil.copy(made, copied)
+    shutil.copy(f"{made}.json", f"{copied}.json")
+    names = [
         f"poser.{filled.name}.20200101T000000Z.abc.schema.dump",
-        f"poser.{filled.name}2.20200101T000000Z.abc.full.dump",
-        f"poser.{filled.name}2.20200101T000000Z.abc.full.dump.partial",
-        f"poserb.{filled.name}.20200101T000000Z.abc.full.dump",
-        f"poser.{filled.name}.20200101T000000Z.abc.full.dump.kept",
-        f"my-poser.{filled.name}.20200101T000000Z.abc.full.dump",
-        f"poser.{filled.name}.before-inventory.full.dump",
+        f"poser.{filled.name}.20200101T000000Z.abc.schema.dump.partial",
+        f"poser.{filled.name}.20200102T000000Z.abc.schema.dump.json",
         "notes.txt",
     ]
-    for name in [*old, *others]:
+    for name in names:
         (tmp_path / name).write_text("")
-    # one of them is no file
-    (tmp_path / f"poser.{filled.name}.20190101T000000Z.abc.full.dump").mkdir()
+    (tmp_path / f"poser.{filled.name}.20190101T000000Z.abc.schema.dump").mkdir()
     before = set(os.listdir(tmp_path))
-    kept = backup.make(target(filled), **arguments(tmp_path, binaries, keep=0))
-    assert set(os.listdir(tmp_path)) == before | {os.path.basename(kept.file)}
-    made = backup.make(target(filled), **arguments(tmp_path, binaries, keep=3))
-    assert sorted(made.pruned) == [str(tmp_path / name) for name in old[:4]]
-    now = {os.path.basename(kept.file), os.path.basename(made.file)}
-    assert set(os.listdir(tmp_path)) == before - set(old[:4]) | now
-    last = backup.make(target(filled), **arguments(tmp_path, binaries, keep=1))
-    whole = [name for name in os.listdir(tmp_path) if backup.Names("poser", filled.name).whole([name], "full")]
-    assert os.path.basename(last.file) in whole and len(whole) == 2  # and the directory
+    last = attempt(filled, tmp_path, binaries, True, keep=1)
+    gone = {made.name, f"{made.name}.json"}
+    assert set(os.listdir(tmp_path)) == before - gone | {last.name, f"{last.name}.json"}
+
+
+def test_the_space_that_is_wanted_goes_by_our_own_backups(
+    filled: Database, binaries: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not by a file that is called like one, or by another server's."""
+    strange = tmp_path / f"poser.{filled.name}.20990101T000000Z.abc.full.dump"
+    strange.write_bytes(b"x" * 9_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, 0))
+    with pytest.raises(Refused, match="since the database takes"):
+        look(filled, tmp_path, binaries)
+    backup.make(target(filled), **arguments(tmp_path, binaries))
+    with pytest.raises(Refused, match="since the last backup takes 1 MB"):
+        look(filled, tmp_path, binaries)
 
 
 def test_the_password_is_nowhere(filled: Database, binaries: Path, tmp_path: Path) -> None:
@@ -515,14 +605,21 @@ def test_the_password_is_nowhere(filled: Database, binaries: Path, tmp_path: Pat
         [process] = eventually(lambda: dumps_of(os.getpid()))
         eventually(lambda: filled.sql("select 1 from pg_stat_activity where query ~ '^LOCK TABLE'", user="postgres"))
         seen = [Path(f"/proc/{process}/{name}").read_text() for name in ("cmdline", "environ")]
-        seen.append(subprocess.run(["ps", "axeww"], capture_output=True, text=True, check=True).stdout)
-        [partial] = tmp_path.iterdir()
-        assert partial.stat().st_mode & 0o7777 == 0o600
+        # not of the tests that run beside this one
+        shown = ["ps", "eww", "-p", f"{process},{os.getpid()}"]
+        seen.append(subprocess.run(shown, capture_output=True, text=True, check=True).stdout)
+        assert [each.stat().st_mode & 0o7777 for each in tmp_path.iterdir()] == [0o600, 0o600]
     thread.join()
     assert made
     assert all("pg_dump" in each for each in (seen[0], seen[2]))
     assert "/proc/self/fd/" in seen[1]
-    seen += [str(made), json.dumps(asdict(made[0])), *os.listdir(tmp_path), Path(made[0].file).read_bytes().hex()]
+    seen += [
+        str(made),
+        json.dumps(asdict(made[0])),
+        Path(f"{made[0].file}.json").read_text(),
+        *os.listdir(tmp_path),
+        Path(made[0].file).read_bytes().hex(),
+    ]
     for each in seen:
         assert PASSWORD not in each and PASSWORD.encode().hex() not in each
 

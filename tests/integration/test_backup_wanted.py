@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,3 +73,46 @@ def test_nothing_is_applied_where_pg_dump(deployed: Server, tmp_path: Path, case
     assert (answer["changed"], answer["applied"], answer["backup"]) == (False, [], {})
     assert dump(deployed.database) == before
     assert list(deployed.env_dir.glob("app/backups/*")) == []
+
+
+def test_attempts_that_change_nothing_use_up_no_backups(deployed: Server) -> None:
+    """What stays is the last one from before each change, and of the attempts since the newest."""
+    backups = deployed.env_dir / "app" / "backups"
+    numbers = iter(range(99))
+
+    def attempt(sql: str, **options: Any) -> str:
+        """Deploy a revision, which is taken back where it fails; the name of the backup."""
+        deployed.repository.add_revision(f"attempt {next(numbers)}", upgrade=sql)
+        deployed.git("pull", "--quiet")
+        answer = upgrade(deployed, backup="full", backup_keep=2, **options)
+        if answer["failure"]:
+            deployed.repository.git("reset", "--quiet", "--hard", "HEAD~1")
+            deployed.git("reset", "--quiet", "--hard", "HEAD~1")
+        assert bool(answer["failure"]) == ("raise" in sql or "product" in sql), answer["failure"]
+        return Path(answer["backup"]["file"]).name
+
+    def kept() -> dict[str, str]:
+        """Backup → what became of its run."""
+        said = (json.loads(path.read_text()) for path in backups.glob("*.json"))
+        outcomes = {each["file"]: each.get("outcome", "") for each in said}
+        assert set(outcomes) == {path.name for path in backups.glob("*.dump")}
+        return outcomes
+
+    fails = "op.execute('create table poser_a ()'); raise ValueError('no')"
+    attempt(fails)
+    failed = attempt("op.execute('alter table product add column poser_x int')")
+    assert kept() == {failed: "unchanged"}
+    left = attempt("op.execute('create table poser_left ()'); op.execute('commit'); raise ValueError('no')")
+    # what it committed is not undone, so it stays until there are newer ones
+    assert kept() == {failed: "unchanged", left: ""}
+    rehearsed = attempt(fails, rehearsal="transaction")
+    assert kept() == {left: "", rehearsed: "unchanged"}
+    first = attempt("op.execute('create table poser_b ()')")
+    assert kept() == {left: "", first: "changed"}
+    failed = attempt(fails)
+    assert kept() == {left: "", first: "changed", failed: "unchanged"}
+    deployed.repository.add_revision("second", upgrade_sql="create table poser_c ()")
+    deployed.git("pull", "--quiet")
+    answer = upgrade(deployed, backup="full", backup_keep=2)
+    assert kept() == {first: "changed", Path(answer["backup"]["file"]).name: "changed"}
+    assert {Path(each).name for each in answer["backup"]["pruned"]} == {left, failed}

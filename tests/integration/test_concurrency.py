@@ -56,7 +56,8 @@ def test_who_waits_says_for_whom(deployed: Server) -> None:
     slow = deployed.repository.add_revision("slow", upgrade_sql="create table poser_slow (); select pg_sleep(8)")
     deployed.git("pull", "--quiet")
     first = Upgrade(deployed)
-    eventually(lambda: in_revision(deployed.database, slow))
+    # and the session that has the lock says so, too, which it does once a revision is not over at once
+    eventually(lambda: [name for name in sessions(deployed.database) if f" {slow} 20" in name])
     impatient = upgrade(deployed, lock_wait_seconds=0.5)
     assert impatient["failure"].startswith("Another run is at work on the database ")
     for word in (

@@ -43,3 +43,22 @@ def test_without_it_nothing_is_recorded(deployed: Server) -> None:
     deployed.git("pull", "--quiet")
     answer = upgrade(deployed)
     assert (answer["failure"], answer["state"], "executed" in answer) == ("", "current", False)
+
+
+ESCAPES = "\x1b[2J\x1b[1;1H\x9b31m\x07\u202e"
+
+
+def test_no_diff_has_what_a_terminal_obeys(deployed: Server) -> None:
+    """Not the checkout's, nor that of the config file, of the pending revisions, or of their SQL."""
+    name = f"add crates {ESCAPES}"
+    deployed.repository.add_revision(
+        name, upgrade=f"# {ESCAPES}\n{SQL}", upgrade_sql=f"select '{ESCAPES}'", revision="0123456789ab"
+    )
+    deployed.repository.commit({"README.md": f"{ESCAPES}\n"})
+    deployed.write_config(alembic=deployed.alembic_section().replace("path_separator = space", f"# {ESCAPES}"))
+    for check in (True, False):
+        run = deployed.run_role(check=check, diff=True, args=["-v"])
+        assert run.rc == 0 and "add crates" in run.output, run.output
+        assert not set("\x1b\x9b\x07\u202e") & set(run.output), run.output
+    for shown in ("+    select '", "+path_separator = space", "+++ b/README.md"):
+        assert shown in run.output, run.output

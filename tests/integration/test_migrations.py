@@ -15,6 +15,7 @@ from support import environments
 from support.repository import Repository
 from support.server import HOST, Server
 from support.states import brought, check, left_by_a_run, refused, settled, state
+from support.upgrades import upgrade
 
 CORE_HEAD = "c2ef84c99c93"
 POSER_HEAD = "b084beb32f02"
@@ -27,7 +28,7 @@ def repository(tmp_path: Path) -> Repository:
     return Repository.of_poser(tmp_path / "poser.git")
 
 
-def upgrade(server: Server) -> dict[str, Any]:
+def upgrade_by_the_module(server: Server) -> dict[str, Any]:
     """The result of the upgrade alone, with the variables that the role would give it."""
     known = {"app", "user", "env_dir", "source_repo", "source_version", "backup"}
     names = {name: f"rattail_schema_ext_{name}" for name in known}
@@ -58,10 +59,6 @@ HARMLESS = {
         "import logging, os; logging.error('beware'); os.chdir('/')",
     ),
     "exits at its end": ("import atexit, os; atexit.register(os._exit, 3)", ""),
-    "ends after the commit": (
-        "",
-        "import os; from sqlalchemy import event, pool; event.listen(pool.Pool, 'checkin', lambda *_: os._exit(0))",
-    ),
 }
 
 
@@ -75,7 +72,7 @@ def test_what_an_app_does_to_its_process_does_not_hide_what_was_applied(
     server = make_server(content="poser", repository=repository)
     server.deploy()
     result = upgrade(server)
-    assert result["msg"] == "", result
+    assert result["failure"] == "", result
     assert (result["changed"], result["state"], names(result["applied"])) == (True, "current", [new]), result
     assert result["applied"][0]["seconds"] >= 0
     assert server.database.heads() == {CORE_HEAD, new}
@@ -132,7 +129,7 @@ def test_a_process_that_the_app_leaves_behind_is_not_waited_for(
     server = make_server(content="poser", repository=repository)
     server.deploy()
     started = time.monotonic()
-    result = upgrade(server)
+    result = upgrade_by_the_module(server)
     assert time.monotonic() - started < 45
     applied = [new] if succeeds else []
     assert (names(result["applied"]), result["msg"] == "") == (applied, succeeds), result
@@ -167,7 +164,7 @@ def test_what_an_app_does_to_its_process_does_not_look_like_success(
     assert not result["changed"], result
     assert (names(result["pending"]), result["applied"], result["state"]) == ([new], [], "behind"), result
     for word in words:
-        assert word.format(new=new) in result["msg"], result["msg"]
+        assert word.format(new=new) in result["failure"], result["failure"]
     assert left_by_a_run(before, state(server)) == []
 
 
@@ -202,7 +199,7 @@ def test_an_error_that_is_not_of_the_database_names_the_revision_and_rolls_back(
     before = state(server)
     result = upgrade(server)
     file = next(server.versions.glob(f"{failing}*"))
-    assert f"Revision {failing} ({file}) failed: ValueError: no crates." in result["msg"]
+    assert f"Revision {failing} ({file}) failed: ValueError: no crates." in result["failure"]
     assert result["applied"] == [] and result["failed_revision"]["revision"] == failing
     assert left_by_a_run(before, state(server)) == []
 

@@ -501,7 +501,7 @@ create cast (till_slip as text) with inout;
             "created publication poser_publication",
             "created default privileges of rattail",
             "created setting of {database}",
-            "created cast till_slip as text",
+            "created cast public.till_slip as text",
         ],
     ),
 }
@@ -849,12 +849,12 @@ def while_a_revision_runs(server: Server, **options: Any) -> tuple[str, Upgrade]
 
 
 def test_what_another_session_makes_meanwhile_is_not_blamed_on_the_revision(deployed: Server) -> None:
-    new, run = while_a_revision_runs(deployed)
+    _, run = while_a_revision_runs(deployed)
     deployed.sql("create table clerk_notes (id integer); insert into setting (name, value) values ('clerk', '1')")
     answer = run.finish()
     assert (answer["failure"], answer["violations"], answer["data"]) == ("", [], [])
     [warning] = [each for each in answer["warnings"] if "clerk_notes" in each]
-    assert new in warning and "another session" in warning
+    assert "another session, as far as can be told, created table public.clerk_notes" in warning
 
 
 def test_nor_are_rows_that_another_session_replaces_meanwhile(deployed: Server) -> None:
@@ -978,7 +978,7 @@ POOLED = """
 AFTERWARDS = """
         connection.close()
         with engine.begin() as after:
-            after.execute(sa.text("create table poser_after ()"))
+            after.execute(sa.text("create table if not exists poser_after ()"))
 """
 
 

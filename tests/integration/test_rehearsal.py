@@ -136,6 +136,13 @@ LEAKS = {
     "a COMMIT and more": [CRATE, hidden("commit"), CRATE],
     "a ROLLBACK and more": [hidden("rollback"), CRATE],
     "a transaction of its own": [hidden("rollback"), hidden("begin"), CRATE, hidden("commit")],
+    "a transaction that may write": [hidden("rollback"), hidden("begin read write"), CRATE, hidden("commit")],
+    "what keeps it from committing taken away": [
+        CRATE,
+        hidden("delete from pg_temp.rattail_schema_ext_rehearsal"),
+        hidden("commit"),
+    ],
+    "an error ignored and nothing more": [f"{CRATE}\ntry:\n    {hidden('commit')}\nexcept Exception:\n    pass"],
     "a savepoint released": [hidden("savepoint a"), CRATE, hidden("release a"), hidden("commit")],
     "an error ignored": [
         f"{CRATE}\ntry:\n    {hidden('commit')}\nexcept Exception:\n    {hidden('rollback')}\n{CRATE}"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import psycopg2
 import pytest
 from ansible.module_utils.rattail_alembic.migration.child import Outcome, in_child
-from ansible.module_utils.rattail_alembic.migration.connect_hook import intercept
+from ansible.module_utils.rattail_alembic.migration.connect_hook import intercept, our_own
 from ansible.module_utils.rattail_alembic.migration.written_rows import WrittenRows
 from ansible.module_utils.rattail_alembic.policy.prefixes import Prefixes
 from psycopg2 import sql
@@ -19,6 +19,7 @@ from support.postgres import Database
 
 TABLES = """
 drop table if exists a, b, own_c; create table a (n integer unique); create table b (n integer);
+drop sequence if exists s; create sequence s;
 create or replace function put(n integer) returns integer language sql as 'insert into b values (n) returning n';
 """
 # Longer than any server waits before it sets its counters back.
@@ -88,6 +89,12 @@ def way(request: pytest.FixtureRequest) -> dict[str, str]:
 def run(way: dict[str, str], acts: Acts, *, refuse: bool = False, **connecting: Any) -> tuple[Outcome, dict[str, Any]]:
     """A revision that does all that; what came of it, and what was told by event."""
 
+    @contextmanager
+    def another() -> Iterator[Any]:
+        with our_own(), closing(psycopg2.connect(**way)) as connection:
+            connection.autocommit = True
+            yield connection.cursor()
+
     def work(report: Any) -> None:
         def hear(connection: Any, text: str) -> None:
             if ROWS:
@@ -102,7 +109,7 @@ def run(way: dict[str, str], acts: Acts, *, refuse: bool = False, **connecting: 
         cursor.execute("insert into b values (0)")
         connection.commit()
         cursor.execute("select 1")
-        ROWS.append(WrittenRows(connection, "r1", Prefixes(("own",)), report, refuse=refuse))
+        ROWS.append(WrittenRows(connection, "r1", Prefixes(("own",)), report, refuse=refuse, other=another))
         try:
             for act in acts:
                 if callable(act):
@@ -111,6 +118,7 @@ def run(way: dict[str, str], acts: Acts, *, refuse: bool = False, **connecting: 
                     connection.cursor().execute(act)
             rows = ROWS.pop()
             rows.end(unheard=acts[-1] is unheard)
+            rows.count()
             report({"event": "refused", "refused": rows.judge(())})
         finally:
             ROWS.clear()
@@ -143,6 +151,23 @@ COUNTED: dict[str, tuple[Acts, dict[str, int], str]] = {
     "not by a cursor of before": ([A, kept_cursor], {"a": 1}, "INSERT"),
     "not what was rolled back": ([A, "rollback", B], {}, "INSERT"),
     "not after the driver's rollback": ([A, rollback, B], {}, "INSERT"),
+    "not what was rolled back to a savepoint": (["savepoint x", B, "delete from b", "rollback to x", A], {"a": 1}, ""),
+    "not what a block of PL/pgSQL took back": (
+        [A, f"do $$ begin begin {B}; raise 'no'; exception when others then null; end; end $$"],
+        {"a": 1},
+        "",
+    ),
+    "what a savepoint kept": ([A, "savepoint x", B, "release x"], {"a": 1, "b": 2}, ""),
+    "what a block of PL/pgSQL kept": (
+        [f"do $$ begin begin {B}; exception when others then null; end; end $$"],
+        {"b": 2},
+        "",
+    ),
+    "a row that is deleted, and only that": (["delete from b", "savepoint x", A, "rollback to x"], {"b": 0}, ""),
+    "not a row that is only locked": (["select from b for update", "savepoint x", B, "rollback to x"], {}, ""),
+    "a sequence's next value": ([A, "select nextval('s')"], {"a": 1, "s": 0}, ""),
+    "a sequence that no savepoint sets back": (["savepoint x", "select setval('s', 7)", "rollback to x"], {"s": 0}, ""),
+    "not a sequence that is read": (["select last_value from s"], {}, ""),
     "not past the hook": ([A, unheard], {}, "COMMIT"),
     "before and after a block": (
         [A, in_a_block("vacuum a", "create index concurrently on a (n)"), B],

@@ -165,7 +165,7 @@ def test_a_copy_on_the_same_server_is_alike(
     dump = ""
     if how == "from a backup":
         dump = backup.make(
-            target(database), mode="full", directory=str(tmp_path), app="poser", heads=[], keep=1, bin_dir=str(binaries)
+            target(database), mode="full", directory=str(tmp_path), app="poser", heads=[], bin_dir=str(binaries)
         ).file
     with scratch.database(target(database), bin_dir=str(binaries), dump=dump) as made:
         assert (made.place, made.warnings) == (scratch.SERVER, ())
@@ -554,7 +554,7 @@ def test_an_older_server_and_newer_programs(
             assert set(copy["schema"]) ^ set(before["schema"]) == set()
             assert copy == before
         made_backup = backup.make(
-            real, mode="full", directory=str(tmp_path), app="poser", heads=[], keep=9, bin_dir=str(bin_dir)
+            real, mode="full", directory=str(tmp_path), app="poser", heads=[], bin_dir=str(bin_dir)
         )
         assert made_backup.size > 10_000
 
@@ -574,7 +574,7 @@ def test_odd_passwords_of_an_older_server(
         connection.cursor().execute(f"drop table if exists alembic_version; {VERSIONS}")
     connection.close()
     own = str(Path(initdb.path).parent)
-    made = backup.make(real, mode="full", directory=str(tmp_path), app="poser", heads=[], keep=9, bin_dir=own)
+    made = backup.make(real, mode="full", directory=str(tmp_path), app="poser", heads=[], bin_dir=own)
     assert made.size
     with scratch.database(real, bin_dir=own) as copy:
         assert rows_of(copy.target, "select version_num from alembic_version") == [("abc",)]

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from ansible.module_utils.rattail_alembic.postgres.lock import key_of
 from support.postgres import Postgres
 from support.runs import Run
 from support.server import Server
+from support.upgrades import upgrade
 
 PASSWORD = "Xk7wordOfThePass"
 TOKEN = "ghp_Qz9tokenOfTheHost"
@@ -175,6 +177,62 @@ def test_the_password_is_nowhere_in_what_is_seldom_done(
     assert PASSWORD not in everything_left(server, list(runs.values())) + everything_left(cloning, [])
 
 
+ODD = "Xk7/word 'Of\"The%Pass"
+PASSWORD_OF_APP = "op.get_bind().engine.url.password"
+DSN_OF_APP = f"psycopg2.extensions.make_dsn(password={PASSWORD_OF_APP})"
+ALTER_ROLE = f"""op.execute("alter role current_user password '" + {PASSWORD_OF_APP}.replace("'", "''") + "'{{}}")"""
+
+
+def spellings(secret: str) -> list[str]:
+    """How it may be found in what was shown or left, JSON's own quoting aside."""
+    found = [secret, quote(secret), quote(secret, safe=""), quote(secret, safe="").lower(), repr(secret)[1:-1]]
+    return [text for each in found for text in (each, each.replace("'", "''"), json.dumps(each)[1:-1])]
+
+
+def test_the_password_is_nowhere_where_it_is_no_url(make_server: Callable[..., Server]) -> None:
+    """Connect arguments in an exception, what the app prints, SQL, connection strings; messages stay readable."""
+    server = make_server("secretive", deployed=True)
+    user = server.database.user
+    url = server.database.url.replace(f"//{user}@", f"//{user}:{quote(ODD, safe='')}@")
+    server.write_config(url=url.replace("%", "%%"), alembic=server.alembic_section())
+    verbose: Mapping[str, Any] = {"args": ["-vvv"], "diff": True}
+    failing = {
+        "arguments": f"raise ValueError(dict(host='db1', password={PASSWORD_OF_APP}))",
+        "positional": f"raise ValueError(('db1', 5432, {PASSWORD_OF_APP}))",
+        "a connection string": f"import psycopg2.extensions; raise ValueError({DSN_OF_APP})",
+        "a first line of two": f"raise ValueError({PASSWORD_OF_APP} + ' is wrong\\n' + {PASSWORD_OF_APP})",
+        "SQL": ALTER_ROLE.format("; select 1 / 0"),
+        "printed": f"print('password:', {PASSWORD_OF_APP}, flush=True); import os; os._exit(0)",
+        "printed alone": f"print('it is', {PASSWORD_OF_APP}, flush=True); import os; os._exit(0)",
+        "warned of": f"import warnings; warnings.warn({PASSWORD_OF_APP}); raise ValueError('so')",
+    }
+    runs: dict[str, Run] = {}
+    answers: dict[str, dict[str, Any]] = {}
+    for number, (name, body) in enumerate(failing.items()):
+        add(server, f"fails {number}", upgrade=body)
+        # how it is shown by a run does not depend on how it came into the module's answer
+        if name in ("arguments", "SQL", "printed alone"):
+            runs[name] = server.run_role({"rattail_schema_ext_backup": "none"}, **verbose)
+        else:
+            server.git("pull", "--quiet")
+            answers[name] = upgrade(server)
+            server.git("reset", "--quiet", "--hard", "HEAD~1")
+        drop(server)
+    failures = {**{name: run.message for name, run in runs.items()}, **{n: a["failure"] for n, a in answers.items()}}
+    assert all(failures[name] for name in failing)
+    add(server, "applied", upgrade=ALTER_ROLE.format(""))
+    runs["applied"] = server.run_role({"rattail_schema_ext_rehearsal": "transaction"}, **verbose)
+    assert runs["applied"].rc == 0, runs["applied"].message
+    everything = everything_left(server, list(runs.values())) + json.dumps(answers)
+    for spelling in spellings(ODD):
+        assert spelling not in everything, spelling
+    assert "ValueError: {'host': 'db1', 'password': ***" in runs["arguments"].message
+    assert "in the statement: alter role current_user password ***" in runs["SQL"].message
+    assert runs["printed alone"].result["app_output"][-1] == "it is ***"
+    [rehearsed] = runs["applied"].result["rehearsal"]["revisions"]
+    assert any("alter role current_user password ***" in each for each in rehearsed["sql"])
+
+
 @pytest.mark.parametrize(
     ("name", "url", "said"),
     [
@@ -208,6 +266,7 @@ def test_without_secure_logging_pip_s_arguments_are_shown_and_the_password_is_no
     install = next(
         task for task in run.tasks if task.name.endswith("Ensure the source is installed into the environment")
     )
-    assert "--no-build-isolation" in install.result["cmd"] and "pip install" in run.output, run.output
+    assert {"pip", "--no-build-isolation"} <= {*install.result["cmd"]}, run.output
+    assert "--no-build-isolation" in run.output, run.output
     assert "output has been hidden" not in run.output
     assert PASSWORD not in "\n".join(processes) + everything_left(server, [run])

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from support.lacking import ALLOW
 from support.places import ROOT
 from support.postgres import Database
 from support.revisions import add_model
+from support.runs import ansible
 from support.server import Server
 
 CORE_HEAD = "c2ef84c99c93"
@@ -162,6 +164,25 @@ def test_a_preloaded_process_comes_to_the_models_that_one_of_the_environment_com
     found = json.loads(preloaded.run(deployed.env_dir, METADATA, [config], scratch=deployed.root).stdout)
     assert len([each for each in wanted if "CREATE TABLE poser" in str(each)]) == 5
     assert found == wanted
+
+
+@pytest.mark.parametrize("program", ["ansible-playbook", "ansible"])
+def test_a_preloaded_ansible_does_what_a_program_of_its_own_does(program: str, tmp_path: Path) -> None:
+    asked = "{{ [ansible_config_file, lookup('config', 'ANSIBLE_HOME'), lookup('env', 'RECORDER_FILE')] }}"
+    tasks = [{"ping": {"data": asked}}, {"fail": {"msg": "no"}}]
+    play = tmp_path / "play.json"
+    play.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
+    call = [str(play)] if program == "ansible-playbook" else ["all", "-m", "ping", "-a", json.dumps({"data": asked})]
+    options = ["-vi", "localhost,", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}"]
+    for name in ("first", "second"):
+        scratch = tmp_path / name
+        found, wanted = (
+            ansible(program, [*options, *call], cwd=ROOT, scratch=scratch, env=env)
+            for env in (None, {"OF_ITS_OWN": "1"})
+        )
+        assert found == wanted and found.tasks[0].status == "ok"
+        assert f"{scratch}/ansible.cfg" in found.output and f"{scratch}/ansible" in found.output
+        assert (scratch / "ansible").is_dir()
 
 
 @pytest.mark.parametrize("apt", ["missing", "without sources"])

@@ -11,6 +11,6 @@ from pathlib import Path
 if str(Path(__file__).parent) not in sys.path:
     sys.path.append(str(Path(__file__).parent))
 
-from rattail_schema_ext_door.door import ConfigDoor as ActionModule
+from rattail_schema_ext_door.steps import ConfigDoor as ActionModule
 
 __all__ = ["ActionModule"]

@@ -25,7 +25,8 @@ options:
   app: {type: str, required: true, description: "The app's Python package, for example V(poser). Its tables, its
       source directory and its branch are named after it."}
   env_dir: {type: path, required: true, description: "The app's virtual environment."}
-  config_file: {type: path, required: true, description: "The app's config file, below the environment or absolute."}
+  config_file: {type: path, required: true, description: "The app's config file, below the environment or absolute.
+      Root edits it where only root can put another file into its place, anywhere else the app's user does."}
   source_dir: {type: path, required: true, description: "The directory of the checkout."}
   user: {type: str, default: rattail, description: "The owner of the environment, the checkout and the config file.
       The role has to be that user or able to become it."}
@@ -53,7 +54,8 @@ options:
       git does not know are taken along rather than refused."}
   prefixes: {type: list, elements: str, default: [], description: "What the names of the app's tables, views,
       sequences, types and functions may start with. With V(poser) these are C(poser_…), C(batch_poser_…) and the
-      version tables of both."}
+      version tables of both. A schema of such a name is the app's with all that is in it, unless the C(search_path)
+      leads through it before core's."}
   integration_prefixes: {type: dict, default: {}, description: "The same for integration packages, by package, for
       example V({rattail_acme: [acme]}). Those of Rattail's published packages are known, and for others the package's
       name is taken, without C(rattail_)."}
@@ -77,8 +79,8 @@ options:
       V(none) nothing. A dump that fails stops the upgrade."}
   backup_dir: {type: path, default: "", description: "The directory of the dumps. It is made where it is missing, for
       the user alone."}
-  backup_keep: {type: int, default: 5, description: "How many dumps of this app and database to keep. V(0) keeps
-      all."}
+  backup_keep: {type: int, default: 5, description: "How many dumps of this app and database to keep, of those made
+      before a change. V(0) keeps all."}
   rehearsal: {type: str, default: "none", choices: ["none", clone, transaction], description: "Whether the upgrade is
       tried out before anything real is touched. V(clone) runs it on a copy of the database, which is dropped
       afterwards. V(transaction) runs it in the database itself, in a transaction that cannot be committed: it takes
@@ -92,7 +94,8 @@ options:
       like on the host. Empty looks on the C(PATH), then where packages put them, and takes programs that are new
       enough for the server."}
   history_dir: {type: path, default: "", description: "The directory of the history, a line of JSON for each run that
-      touched the database, and of the checksums of applied revision files."}
+      touched the database, and of the checksums of applied revision files. Not with a quote, a backslash or a brace
+      in its name."}
   revert_to: {type: str, default: "", description: "The app's revision that is to be its newest afterwards, or V(base)
       for none."}
   revert_confirm: {type: str, default: "", description: "C(APP@REVISION), for example V(poser@a010a6c92761), so that
@@ -320,7 +323,7 @@ answer:
           type: list
           elements: dict
           contains:
-            revision: {type: str, description: "The revision."}
+            revision: {type: str, description: "The revision; empty where that was only seen in the end."}
             action: {type: str, description: "One of V(created), V(altered) and V(dropped)."}
             kind: {type: str, description: "The kind of object, for example V(column)."}
             object: {type: str, description: "The object."}
@@ -341,7 +344,7 @@ answer:
       type: list
       elements: dict
       contains:
-        revision: {type: str, description: "The revision."}
+        revision: {type: str, description: "The revision; empty where that was only seen in the end."}
         action: {type: str, description: "One of V(created), V(altered) and V(dropped)."}
         kind: {type: str, description: "The kind of object, for example V(column)."}
         object: {type: str, description: "The object."}
@@ -374,7 +377,7 @@ answer:
         revision: {type: str, description: "The revision."}
         how: {type: str, description: "How it had left its transaction."}
         objects: {type: list, elements: str, description: "What stays."}
-        undo: {type: list, elements: str, description: "The SQL to undo it."}
+        undo: {type: list, elements: str, description: "The SQL to undo what of it is the app's by its name."}
         invalid_indexes: {type: list, elements: str, description: "Indexes that are not valid."}
     app_output: {type: list, elements: str, description: "The end of the app's output, where its process failed
         without an error."}
@@ -474,9 +477,10 @@ def main() -> None:
     mode = {"check_mode": bool(module.check_mode)}
     command = module.params["command"]
     answer = commands[command](Request.from_parameters(module.params))
+    result = answer.for_ansible()
     if answer.msg and command != "look":
-        module.fail_json(msg=answer.msg, **answer.for_ansible())
-    module.exit_json(**answer.for_ansible())
+        module.fail_json(msg=result["answer"]["msg"], **result)
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

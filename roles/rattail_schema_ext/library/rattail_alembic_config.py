@@ -27,6 +27,16 @@ options:
     description: Whether to keep a copy of the file, beside it, before it is changed.
     type: bool
     default: false
+  only_kept:
+    description:
+      - Whether to leave the file alone where somebody other than root and the user who runs this could put another one
+        into its place.
+    type: bool
+    default: false
+  locations:
+    description: The only locations that the section may get; any other has to be in the file already.
+    type: list
+    elements: str
 attributes:
   check_mode:
     description: Can run in check mode and return changed status without modifying the target.
@@ -65,6 +75,10 @@ backup_file:
   description: The copy of the file as it was.
   returned: when changed and a backup was asked for
   type: str
+not_kept:
+  description: That the file was left alone.
+  returned: with O(only_kept), where it was
+  type: bool
 problem:
   description: What is wrong with the file (C(code), C(cause), C(remedy)).
   returned: on failure
@@ -87,12 +101,16 @@ def get_argument_spec() -> dict[str, dict[str, Any]]:
         "path": {"type": "path", "required": True},
         "section": {"type": "str", "required": True},
         "backup": {"type": "bool", "default": False},
+        "only_kept": {"type": "bool", "default": False},
+        "locations": {"type": "list", "elements": "str"},
     }
 
 
 def write(module: AnsibleModule, path: str, data: bytes) -> None:
     """Replace the file as a whole; ``atomic_move`` gives the new one the owner and mode of the old one."""
-    handle, scratch = tempfile.mkstemp(dir=module.tmpdir)
+    # Not in Ansible's directory for such files, which may be that of another user that the play has become.
+    handle, scratch = tempfile.mkstemp()
+    module.add_cleanup_file(scratch)
     with os.fdopen(handle, "wb") as stream:
         stream.write(data)
     module.atomic_move(scratch, path)
@@ -102,10 +120,14 @@ def main() -> None:
     """Read, merge, and write where something differs."""
     module = AnsibleModule(argument_spec=get_argument_spec(), supports_check_mode=True)
     path = os.path.realpath(module.params["path"])
+    if module.params["only_kept"] and not config_file.is_kept(module.params["path"], os.geteuid()):
+        module.exit_json(not_kept=True)
     try:
         before = config_file.read(path)
         section.read(before, path)
         after = section.replace(before, module.params["section"])
+        if module.params["locations"] is not None:
+            section.refuse_locations(before, after, module.params["locations"])
         if after != before:
             config_file.refuse_irreplaceable(path)
     except Refused as refused:

@@ -34,7 +34,9 @@ _SETTINGS = [
     "synchronous_commit=off",
     "full_page_writes=off",
     "max_connections=200",
+    "max_prepared_transactions=20",
     "log_lock_waits=on",
+    "max_prepared_transactions=20",
 ]
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from . import preloaded
 from .places import BIN, ROLE, ROOT
 
 # of these nothing reaches the host: they are done where ansible-playbook runs
@@ -117,10 +118,13 @@ def ansible(
     It runs with none of the user's Ansible settings; ``scratch`` takes its temporary files.
     """
     record, environment = _prepared(scratch, env)
-    done = subprocess.run(
-        [str(BIN / program), *args], cwd=cwd, env=environment, stdin=subprocess.DEVNULL, capture_output=True,
-        text=True, check=False,
-    )  # fmt: skip
+    command = [str(BIN / program), *args]
+    if set(env or {}) <= set(MODULE_PATHS):
+        done = preloaded.ansible(command, cwd=cwd, environment=environment, scratch=scratch)
+    else:
+        done = subprocess.run(
+            command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
     events = [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
     return Run(
         done.returncode,
@@ -150,6 +154,8 @@ def _prepared(scratch: Path, env: Mapping[str, str] | None) -> tuple[Path, dict[
         "interpreter_python = auto_silent\nretry_files_enabled = false\nlocalhost_warning = false\n"
         f"callback_plugins = {Path(__file__).parent}/callback_plugins\ncallbacks_enabled = recorder\n"
         "bin_ansible_callbacks = true\ncallback_result_format = yaml\n"
+        # else it looks a thousand times a second whether a task has ended
+        "internal_poll_interval = 0.01\n"
         "[connection]\npipelining = true\n"
     )
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("ANSIBLE_", "PG", "RATTAIL", "WUTTA"))}

@@ -47,11 +47,12 @@ class Upgrade:
     """An upgrade that was started, and can be waited for or killed; ``options`` are the module's parameters."""
 
     def __init__(self, server: Server, **options: Any) -> None:
-        self.process = _start(server, _ONCE, json.dumps(["upgrade", server.parameters(options)]))
+        arguments = [str(ROLE / "module_utils"), json.dumps(["upgrade", server.parameters(options)])]
+        self.process = preloaded.Started(server.env_dir, _ONCE, arguments, scratch=server.root / "ansible")
 
     def finish(self, seconds: float = 120) -> dict[str, Any]:
         """Its result, with the keys ``failure`` and ``told``."""
-        return _finish(self.process, seconds)
+        return _answer(*self.process.wait(seconds))
 
 
 def upgrade(server: Server, **options: Any) -> dict[str, Any]:
@@ -91,21 +92,20 @@ class Upgrades:
         self._process.communicate()
 
 
-def _finish(process: subprocess.Popen[str], seconds: float = 120) -> dict[str, Any]:
-    out, err = process.communicate(timeout=seconds)
-    assert process.returncode == 0, err
-    answer: dict[str, Any] = json.loads(out)
-    return answer
-
-
 def _run(server: Server, what: str, options: Mapping[str, Any]) -> dict[str, Any]:
     argument = json.dumps([what, server.parameters(options)])
     if server.core != "rattail":
-        return _finish(_start(server, _ONCE, argument))
-    arguments = [str(ROLE / "module_utils"), argument]
-    done = preloaded.run(server.env_dir, _ONCE, arguments, scratch=server.root / "ansible")
-    assert done.returncode == 0, done.stderr
-    answer: dict[str, Any] = json.loads(done.stdout)
+        out, err = _start(server, _ONCE, argument).communicate(timeout=120)
+    else:
+        arguments = [str(ROLE / "module_utils"), argument]
+        done = preloaded.run(server.env_dir, _ONCE, arguments, scratch=server.root / "ansible")
+        out, err = done.stdout, done.stderr
+    return _answer(out, err)
+
+
+def _answer(out: str, err: str) -> dict[str, Any]:
+    assert out, err
+    answer: dict[str, Any] = json.loads(out)
     return answer
 
 

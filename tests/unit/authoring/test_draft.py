@@ -51,6 +51,7 @@ def test_the_revision_that_makes_a_table_or_else_the_newest_of_its_branch(to: st
     texts = {file.path: file.text for file in FILES}
     # what a draft reads of it
     ready: Any = SimpleNamespace(request=request, locations=locations, texts=texts, graph=Graph.from_files(FILES))
+    ready.contents = SimpleNamespace(before_core=("public",))
     ready.file = lambda revision: next(file for file in FILES if file.path == revision.path)
     draft = Draft(ready, owners.of_locations(ready), (), "", "add x", head=(), label="poser", trim=True)
     [found] = draft.depends_on([("poser_x", to)])

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,70 @@ def test_writes_through_a_link(config: Path, capsys: pytest.CaptureFixture[str])
     result = run(capsys, path=str(link))
     assert result["path"] == str(config)
     assert link.is_symlink()
+    assert config.read_text() == AFTER
+
+
+@pytest.fixture
+def other() -> Callable[[Path], None]:
+    """Gives a file, a directory or a link to another user."""
+    if os.geteuid() != 0:
+        pytest.skip("only root gives files away")
+    return lambda path: os.chown(path, 12345, 23456, follow_symlinks=False)
+
+
+def test_a_file_below_directories_of_root_s_is_kept(config: Path) -> None:
+    assert config_file.is_kept(str(config), os.geteuid())
+    config.parent.chmod(0o1777)  # as /tmp, where nobody else can rename it
+    assert config_file.is_kept(str(config), os.geteuid())
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o775, 0o702])
+def test_a_directory_that_others_may_write_to_keeps_nothing(config: Path, mode: int) -> None:
+    config.parent.chmod(mode)
+    assert not config_file.is_kept(str(config), os.geteuid())
+    config.parent.chmod(0o700)
+
+
+def test_a_file_of_somebody_else_s_is_not_kept(config: Path, other: Callable[[Path], None]) -> None:
+    other(config)
+    assert not config_file.is_kept(str(config), 0)
+    assert config_file.is_kept(str(config), 12345)
+
+
+def test_a_file_below_a_directory_of_somebody_else_s_is_not_kept(config: Path, other: Callable[[Path], None]) -> None:
+    deep = config.parent / "a" / "b" / "rattail.conf"
+    deep.parent.mkdir(parents=True)
+    deep.write_text(BEFORE)
+    assert config_file.is_kept(str(deep), 0)
+    other(config.parent / "a")
+    assert not config_file.is_kept(str(deep), 0)
+
+
+def test_links_are_judged_and_where_they_lead(config: Path, other: Callable[[Path], None]) -> None:
+    deep = config.parent / "a" / "rattail.conf"
+    deep.parent.mkdir()
+    deep.write_text(BEFORE)
+    (config.parent / "to").symlink_to("a")
+    (config.parent / "file").symlink_to("to/../a/rattail.conf")
+    (config.parent / "absolute").symlink_to(config.parent / "to" / "rattail.conf")
+    (config.parent / "round").symlink_to("round")
+    ways = ["to/rattail.conf", "file", "absolute"]
+    assert [config_file.is_kept(str(config.parent / way), 0) for way in ways] == [True] * 3
+    assert not config_file.is_kept(str(config.parent / "round"), 0)
+    assert not config_file.is_kept(str(config.parent / "missing"), 0)
+    other(config.parent / "to")
+    assert [config_file.is_kept(str(config.parent / way), 0) for way in ways] == [False] * 3
+    os.chown(config.parent / "to", 0, 0, follow_symlinks=False)
+    other(config.parent / "a")
+    assert [config_file.is_kept(str(config.parent / way), 0) for way in ways] == [False] * 3
+
+
+def test_what_is_not_kept_is_left_alone_where_that_is_asked(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config.parent.chmod(0o777)
+    result = run(capsys, path=str(config), only_kept=True)
+    assert result["not_kept"] is True and "changed" not in result and config.read_text() == BEFORE
+    config.parent.chmod(0o700)
+    assert run(capsys, path=str(config), only_kept=True)["changed"] is True
     assert config.read_text() == AFTER
 
 

@@ -148,6 +148,39 @@ def test_a_value_of_the_wrong_type_is_named_in_a_sentence(name: str, value: obje
 
 
 @pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("history_dir", "/srv/a\nb"),
+        ("history_dir", "/srv/a{b}"),
+        ("history_dir", '/srv/a" {'),
+        ("history_dir", "/srv/it's"),
+        ("history_dir", "/srv/a\\"),
+        ("env_dir", "/srv\n"),
+        ("config_file", "/srv/\x1b[2J"),
+        ("user", "rattail\nroot"),
+        ("app", "poser\r"),
+    ],
+)
+def test_a_path_that_a_program_would_take_for_more_is_refused(name: str, value: str) -> None:
+    found = wrong(**{name: value})
+    assert f"rattail_schema_ext_{name} is {value!r}" in found
+    assert not set(found) & {"\n", "\x1b", "\r"}
+
+
+def test_a_path_may_have_blanks() -> None:
+    assert read(history_dir="/srv/my *[history]")["history_dir"] == "/srv/my *[history]"
+
+
+@pytest.mark.parametrize("name", ["rattail_schema_ext_user", "__rattail_schema_ext_python", "rattail_schema_ext_\x1b"])
+def test_facts_decide_nothing(name: str) -> None:
+    values = {f"{PREFIX}app": "poser", "ansible_facts": {"os_family": "Debian", name: "root"}}
+    [found] = variables.judge("main", values, lambda value: value)[1]
+    assert found.startswith("The facts of the host hold ") and "\x1b" not in found
+    del values["ansible_facts"][name]  # type: ignore[attr-defined]
+    assert variables.judge("main", values, lambda value: value)[1] == []
+
+
+@pytest.mark.parametrize(
     ("name", "value", "means"),
     [
         ("config_enabled", "no", False),

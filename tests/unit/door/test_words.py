@@ -16,6 +16,12 @@ def test_last_words_are_short_and_without_passwords() -> None:
     assert found.count("noise") == 3
 
 
+def test_what_others_said_is_one_line_without_what_a_terminal_obeys() -> None:
+    found = words.of_module({"module_stderr": "a\x1b[2J\x9b\nb\u2028c\r"})
+    assert not set(found) & set("\x1b\x9b\n\u2028\r") and "b c" in found
+    assert len(words.last("x" * 1_000_000)) < 25_000
+
+
 def test_of_a_run_that_failed_the_role_s_own_sentence_comes_first() -> None:
     found = words.failure({"msg": "The upgrade failed."}, {"msg": "Revision b failed: no. Mend it."}, HERE, {})
     assert found == f"Revision b failed: no. Mend it. {AT}"

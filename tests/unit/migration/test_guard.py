@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ansible.module_utils.rattail_alembic.migration.guard import Statements
+from ansible.module_utils.rattail_alembic.migration.child import Statements
 
 
 def test_each_is_one_line_without_the_password_of_a_url() -> None:

@@ -47,6 +47,12 @@ POSER = Prefixes(("poser",))
         ("public", "product", Prefixes(("product",), reserved=frozenset({"product", "product_cost"})), False),
         ("public", "product_version", Prefixes(("product",), reserved=frozenset({"product"})), False),
         ("public", "product_of_ours", Prefixes(("product",), reserved=frozenset({"product", "product_cost"})), True),
+        # schemas that are searched before core's
+        ("poser", "product", Prefixes(("poser",), searched=frozenset({"poser", "public"})), False),
+        ("poser", "poser_x", Prefixes(("poser",), searched=frozenset({"poser", "public"})), True),
+        ("poser_x", "product", Prefixes(("poser",), searched=frozenset({"poser", "public"})), True),
+        ("public", "poser_x", Prefixes(("poser",), searched=frozenset({"poser", "public"})), True),
+        ("", "poser", Prefixes(("poser",), searched=frozenset({"poser", "public"})), True),
         # nothing allows everything
         ("public", "_x", Prefixes(("",)), False),
         ("public", "batch_x", Prefixes(("",)), False),
@@ -250,3 +256,23 @@ def test_counters_that_a_commit_set_back_count_from_there() -> None:
         Written("public", "b", 0, 2, 0),
         Written("public", "c", 0, 0, 1),
     ]
+
+
+SEARCHED = Prefixes(("poser",), searched=frozenset({"poser", "public"}))
+
+
+@pytest.mark.parametrize("kind", NAMED)
+def test_in_a_schema_that_is_searched_before_core_s_a_name_needs_its_prefix(kind: str) -> None:
+    assert rules.violations("r", [change(CREATED, kind, root(kind, "poser_x", "poser"))], SEARCHED) == []
+    (found,) = rules.violations("r", [change(CREATED, kind, root(kind, "x", "poser"))], SEARCHED)
+    assert "search_path" in found["rule"] and "poser_" in found["rule"]
+
+
+def test_the_schema_itself_may_be_made_but_not_take_its_place_with_what_is_in_it() -> None:
+    schema, privileges = root("schema", "poser", ""), root("default privileges", "poser", "poser")
+    assert rules.violations("r", [change(CREATED, "schema", schema)], SEARCHED) == []
+    assert rules.violations("r", [change(CREATED, "default privileges", privileges)], SEARCHED) == []
+    renamed = change(ALTERED, "schema", root("schema", "poser_x", ""), schema, was="schema poser_x")
+    (found,) = rules.violations("r", [renamed], SEARCHED)
+    assert "search_path" in found["rule"]
+    assert rules.violations("r", [renamed], POSER) == []

@@ -43,15 +43,15 @@ def created(kind: str, whole: str) -> Change:
 def test_the_formats_of_a_kind_can_be_filled(kind: Kind) -> None:
     change = created(kind.name, "table")
     assert change.identity.startswith(f"{kind.name} ")
-    assert bool(change.undo) == bool(kind.sql or kind.drop)
+    assert bool(change.undo()) == bool(kind.sql or kind.drop)
 
 
 def test_a_column_is_dropped_as_its_whole_wants_it() -> None:
-    statements = {name: created("column", name).undo for name in KINDS}
+    statements = {name: created("column", name).undo() for name in KINDS}
     assert {name: undo for name, undo in statements.items() if undo} == {
-        "table": ('ALTER TABLE "poser_x" DROP COLUMN "y";',),
-        "foreign table": ('ALTER TABLE "poser_x" DROP COLUMN "y";',),
-        "type": ('ALTER TYPE "poser_x" DROP ATTRIBUTE "y";',),
+        "table": ['ALTER TABLE "poser_x" DROP COLUMN "y";'],
+        "foreign table": ['ALTER TABLE "poser_x" DROP COLUMN "y";'],
+        "type": ['ALTER TYPE "poser_x" DROP ATTRIBUTE "y";'],
     }
 
 

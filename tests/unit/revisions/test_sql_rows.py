@@ -80,3 +80,36 @@ def test_what_can_write_rows(text: str, kind: str) -> None:
 @pytest.mark.parametrize(("text", "how"), [*ENDS.items(), *((text, "") for text in GOES_ON)])
 def test_what_ends_a_transaction(text: str, how: str) -> None:
     assert sql.ends_transaction(text) == how
+
+
+BOUNDED = [
+    "",
+    "create index concurrently poser_ix on poser_widget (description)",
+    "CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS a ON b USING btree (x desc, y) WHERE x > 3;",
+    "drop index concurrently if exists a",
+    "vacuum poser_widget",
+    "alter type poser_mood add value 'sad' after 'glad'",
+    "set lock_timeout = 0; create index concurrently on b (x) -- (y)",
+]
+UNBOUNDED = [
+    "create table x (a integer)",
+    "create index concurrently on b (lower(x))",
+    "create index concurrently a on b (x) where f(x)",
+    "create index concurrently a on b (x); drop table x",
+    "vacuum analyze b",
+    "vacuum (full) b",
+    "select f()",
+    "do $$ begin end $$",
+    "alter type poser_mood rename to mood",
+    "commit",
+]
+
+
+@pytest.mark.parametrize("text", BOUNDED)
+def test_what_alters_nothing_but_indexes_and_enumerations(text: str) -> None:
+    assert sql.alters_only(text)
+
+
+@pytest.mark.parametrize("text", UNBOUNDED)
+def test_what_may_alter_anything(text: str) -> None:
+    assert not sql.alters_only(text)

@@ -1,49 +1,16 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Answers: built anew from what a host sent, and put together from what modules said one after the other."""
+"""Answers, put together from what modules said one after the other."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import fields, is_dataclass
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from collections.abc import Iterable
+from dataclasses import fields
 
 from ansible.module_utils.rattail_alembic.observe.answer import Answer, Revision
 
-Shape = TypeVar("Shape")
 # Of a branch with more revisions than these, people are told how many they were.
 _LINES = 10
-
-
-def built(shape: type[Shape], data: Any) -> Shape:
-    """A ``shape``, a dataclass, out of what somebody sent: what is no key of it, or of another type, is left out."""
-    made = shape()
-    if not isinstance(data, Mapping):
-        return made
-    types = get_type_hints(shape)
-    for each in fields(shape):  # type: ignore[arg-type]  # a dataclass, which a TypeVar cannot say
-        found = _as(types[each.name], data.get(each.name))
-        if found is not None:
-            setattr(made, each.name, found)
-    return made
-
-
-def _as(kind: Any, value: Any) -> Any:
-    """``value`` where it is of a type, what of it is where it is a list, else None."""
-    if get_origin(kind) is Union:
-        [kind] = [each for each in get_args(kind) if each is not type(None)]
-    if is_dataclass(kind):
-        # is_dataclass() holds of instances, too, and types are looked up here only
-        return built(kind, value) if isinstance(value, Mapping) and value else None  # type: ignore[arg-type]
-    if get_origin(kind) is list:
-        [inner] = get_args(kind)
-        found = [_as(inner, each) for each in value] if isinstance(value, list) else []
-        return [each for each in found if each is not None]
-    for wanted in (int, float) if kind is float else (kind,):
-        # Ansible hands over strings of classes of its own.
-        if isinstance(value, wanted) and isinstance(value, bool) == (wanted is bool):
-            return wanted(value)
-    return None
 
 
 def after_change(before: Answer, change: Answer) -> Answer:

@@ -4,48 +4,27 @@
 
 from __future__ import annotations
 
-import gc
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
-from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.rattail_alembic.observe.answer import Answer, Diff
+from ansible.module_utils.rattail_alembic.observe.request import Request
 from ansible.module_utils.rattail_alembic.problem import mask
-from ansible.plugins.action import ActionBase
 
-from . import words
-from .answers import after_change, after_look, built
+from . import believed, words
+from .answers import after_change, after_look
+from .believed import Unfit, built
+from .host import SYSTEM_PYTHON, Host
 from .variables import judge
 
-# The host's own Python, for when the environment's cannot be started.
-_SYSTEM_PYTHON = "python3"
 
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Without garbage collection, which takes a third of the time that Ansible packs a module in, and finds nothing.
-
-    To see what a file imports, Ansible parses it, and each of the many nodes counts as something to be collected.
-    """
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
-
-
-class _Door(ActionBase):  # type: ignore[misc]  # ansible-core has no types
+class _Door(Host):
     """Stands before a module that returns an ``Answer``.
 
     A task gives it the answer ``so_far``, if there is one, and gets it back with what the module said.
     """
 
-    _requires_connection = True
     # What tasks tell the door, and no module.
     _own: tuple[str, ...] = ("so_far",)
 
@@ -57,16 +36,42 @@ class _Door(ActionBase):  # type: ignore[misc]  # ansible-core has no types
         if self._task._role is not None:
             found, wrong = judge(self._entry_point(), variables, self._templar.template)
             if wrong:
-                return {"failed": True, "msg": " ".join(wrong)}
+                return self._refused(" ".join(wrong))
             arguments = {**found, **arguments}
-        said = self._ask(arguments, variables)
-        now = answer = built(Answer, said.get("answer"))
+        said, now = self._ask(arguments, variables), Answer()
+        if _answers(said):
+            try:
+                now = self._believed(said["answer"], arguments)
+            except Unfit as unfit:
+                said = {"failed": True, "msg": f"its answer {unfit}"}
+        answer = now
         if self._task.args.get("so_far"):
             answer = built(Answer, self._task.args["so_far"])
-            if "answer" in said:
+            if _answers(said):
                 answer = self._put_together(answer, now)
-        answer.msg = self._message(answer, now, variables) if "answer" in said else words.of_module(said)
+        answer.msg = self._message(answer, now, variables) if _answers(said) else words.of_module(said)
         return self._result(said, answer)
+
+    def _believed(self, said: Any, arguments: Mapping[str, Any]) -> Answer:
+        """The answer out of what the module said; what the operator decides is as the operator has it.
+
+        :raises Unfit: where it is no answer of the role's.
+        """
+        answer = built(Answer, said)
+        answer.check_mode = bool(self._task.check_mode)
+        if self._task._role is not None:
+            request = Request.from_parameters(arguments)
+            answer.config.path = request.config_file
+            believed.refuse_section(answer, request)
+        return answer
+
+    def _refused(self, msg: str) -> dict[str, Any]:
+        """What Ansible gets where the variables are wrong; where there is an answer so far, tasks tell its message."""
+        if not self._task.args.get("so_far"):
+            return {"failed": True, "msg": msg}
+        answer = built(Answer, self._task.args["so_far"])
+        answer.msg = msg
+        return self._result({}, answer)
 
     def _result(self, said: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
         """What Ansible gets."""
@@ -76,7 +81,8 @@ class _Door(ActionBase):  # type: ignore[misc]  # ansible-core has no types
             result["diff"] = diff
         if said.get("failed"):
             exception = said.get("exception")
-            result.update(failed=True, msg=answer.msg, exception=mask(exception) if isinstance(exception, str) else "")
+            shown = believed.text(mask(exception)) if isinstance(exception, str) else ""
+            result.update(failed=True, msg=answer.msg, exception=shown)
         return result
 
     @abstractmethod
@@ -95,15 +101,10 @@ class _Door(ActionBase):  # type: ignore[misc]  # ansible-core has no types
         """What the module says."""
         return self._execute(self._task.action, arguments, variables)
 
-    def _execute(self, module: str, arguments: Mapping[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
-        try:
-            with _no_collection():
-                said = self._execute_module(module_name=module, module_args=dict(arguments), task_vars=variables)
-        except AnsibleConnectionFailure:
-            raise
-        except AnsibleError as error:  # the user could not be become
-            return {"msg": str(error)}
-        return dict(said)
+
+def _answers(said: Mapping[str, Any]) -> bool:
+    """Whether a module said something that may be an answer."""
+    return isinstance(said.get("answer"), Mapping)
 
 
 class LookDoor(_Door):
@@ -124,22 +125,13 @@ class LookDoor(_Door):
         if said.get("deeper"):
             # It takes the app's own Alembic, or what only a change needs: the module that has it looks.
             said = self._execute("rattail_alembic", {**arguments, "command": "look"}, variables)
-        if "answer" in said:
+        if _answers(said):
             return said
-        outside = self._execute(self._task.action, arguments, self._from_outside(variables))
-        return outside if "answer" in outside else {**said, "failed": True}
-
-    def _from_outside(self, variables: dict[str, Any]) -> dict[str, Any]:
-        """Have what follows run as whoever the play is, with the host's own Python; returns the variables for it."""
-        become = self._connection.become
-        if become is not None:
-            top = self._task
-            while getattr(top, "_parent", None) is not None:
-                top = top._parent
-            become.set_option("become_user", top._play.become_user or "root")
-            # What it waited for the first time does not come where nobody has to be become.
-            become.prompt = become.success = ""
-        return {**variables, "ansible_python_interpreter": _SYSTEM_PYTHON}
+        self._become(self._play_user())
+        outside = self._execute(
+            self._task.action, arguments, {**variables, "ansible_python_interpreter": SYSTEM_PYTHON}
+        )
+        return outside if _answers(outside) else {**said, "failed": True}
 
     def _put_together(self, before: Answer, now: Answer) -> Answer:
         return after_look(before, now)
@@ -162,7 +154,7 @@ class ChangeDoor(_Door):
         if so_far and not so_far["alembic_version"]:
             return {"answer": so_far, "failed": so_far["msg"] != ""}
         said = super()._ask(arguments, variables)
-        return said if "answer" in said else {**said, "failed": True}
+        return said if _answers(said) else {**said, "failed": True}
 
     def _entry_point(self) -> str:
         command = str(self._task.args["command"])
@@ -170,29 +162,3 @@ class ChangeDoor(_Door):
 
     def _put_together(self, before: Answer, now: Answer) -> Answer:
         return after_change(before, now)
-
-
-@dataclass(eq=False)
-class _Edited:
-    """What ``rattail_alembic_config`` returns."""
-
-    changed: bool = False
-    path: str = ""
-    backup_file: str = ""
-    msg: str = ""
-    diff: Diff = field(default_factory=Diff)
-
-
-class ConfigDoor(ActionBase):  # type: ignore[misc]  # ansible-core has no types
-    """Before ``rattail_alembic_config``."""
-
-    _requires_connection = True
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Run the module, return what it may return."""
-        super().run(tmp, task_vars)
-        said = self._execute_module(module_name=self._task.action, module_args=self._task.args, task_vars=task_vars)
-        edited = built(_Edited, said)
-        if said.get("failed"):
-            return {"failed": True, "msg": edited.msg if edited.path or edited.msg else words.of_module(said)}
-        return {**vars(edited), "diff": vars(edited.diff)}

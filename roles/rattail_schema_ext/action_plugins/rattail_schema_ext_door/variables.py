@@ -22,6 +22,7 @@ from ansible.module_utils.common.validation import (
 from ansible.module_utils.rattail_alembic.observe.request import argument_spec
 
 from . import ROLE
+from .believed import line
 
 PREFIX = "rattail_schema_ext_"
 _MESSAGE = f"{PREFIX}revision_message"
@@ -39,6 +40,9 @@ _READERS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "dict": (check_type_dict, "a dictionary"),
 }
 
+# One word each, which becomes part of commands and paths.
+_NAMES = (f"{PREFIX}app", f"{PREFIX}user")
+_NOT_ROTATED = "quotes, backslashes and braces"
 _BOOLEANS = {True: ("true", "yes", "on"), False: ("false", "no", "off")}
 
 Options = Mapping[str, Mapping[str, Any]]
@@ -73,6 +77,19 @@ def unknown(names: Iterable[str]) -> list[str]:
     return found
 
 
+def from_facts(variables: Mapping[str, Any]) -> list[str]:
+    """A sentence where the host's facts hold a variable of the role's, which the playbook's defaults would not outrank.
+
+    What runs on a host makes its facts, and may be the app's user's.
+    """
+    names = sorted(name for name in variables.get("ansible_facts") or {} if name.lstrip("_").startswith(PREFIX))
+    return [
+        f"The facts of the host hold {line(name)}, and facts do not decide what this role does."
+        " Set it in the inventory or the playbook (set_fact without cacheable), and run again with --flush-cache."
+        for name in names[:1]
+    ]
+
+
 def read(name: str, value: Any) -> tuple[Any, str]:
     """The value that a variable means, and a sentence about what is wrong with it; empty where nothing is."""
     option = known()[name]
@@ -91,7 +108,7 @@ def read(name: str, value: Any) -> tuple[Any, str]:
             return value, f"{name} is {value!r}, which is not {meant}. Correct it."
     if choices and value not in choices:
         return value, f"{name} is {value!r}, which is none of {', '.join(choices)}. Choose one of them."
-    return value, _secret(name, value)
+    return value, _unprintable(name, kind, value) or _secret(name, value)
 
 
 def _opened(kind: str, value: Any) -> Any:
@@ -101,6 +118,15 @@ def _opened(kind: str, value: Any) -> Any:
     if not value.strip():
         return [] if kind == "list" else {}
     return json.loads(value) if value.lstrip()[0] in "[{" else value
+
+
+def _unprintable(name: str, kind: str, value: Any) -> str:
+    if (kind == "path" or name in _NAMES) and re.search(r"[\x00-\x1f\x7f]", value):
+        return f"{name} is {value!r}, which has a line break or another control character. Take it out."
+    # logrotate takes these for a quote or the begin of its block.
+    if name == f"{PREFIX}history_dir" and re.search(r"[{}\"'\\]", value):
+        return f"{name} is {value!r}, which logrotate would not take for one path. Use a path without {_NOT_ROTATED}."
+    return ""
 
 
 def _secret(name: str, value: Any) -> str:
@@ -137,7 +163,7 @@ def judge(
     :param variables: all that are set, those of others too.
     :param template: gives the value of one that is written with others.
     """
-    values, wrong = {}, unknown(variables)
+    values, wrong = {}, unknown(variables) + from_facts(variables)
     for name in specs()[entry_point]:
         if name in variables:
             value = template(variables[name])

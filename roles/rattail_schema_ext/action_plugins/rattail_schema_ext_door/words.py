@@ -11,11 +11,16 @@ from typing import Any
 from ansible.module_utils.rattail_alembic.observe.answer import Answer
 from ansible.module_utils.rattail_alembic.problem import mask
 
+from .believed import line as line_of
+
+# Of a line that somebody else wrote.
+_LONGEST = 4000
+
 
 def last(output: str, lines: int = 5) -> str:
     """The end of what a command printed, passwords in URLs masked, closed by a full stop."""
     kept = [line.strip() for line in output.splitlines() if line.strip() and not line.startswith("[notice]")]
-    return mask(" ".join(kept[-lines:])).rstrip(".") + "."
+    return line_of(mask(" ".join(line[:_LONGEST] for line in kept[-lines:]))).rstrip(".") + "."
 
 
 def of_git(result: Mapping[str, Any]) -> str:
@@ -27,7 +32,9 @@ def of_git(result: Mapping[str, Any]) -> str:
 
 def of_module(result: Mapping[str, Any]) -> str:
     """Why a module said nothing that can be used."""
-    said = str(result.get("module_stderr") or result.get("msg") or "it said nothing")
+    # ansible-core 2.19 has the message of a module that stopped in an object of its own.
+    event = getattr(result.get("exception"), "event", None)
+    said = str(result.get("module_stderr") or result.get("msg") or getattr(event, "msg", "") or "it said nothing")
     return f"The host did not answer as it should: {last(said)} Run again with -vvv to see it whole."
 
 
@@ -54,8 +61,12 @@ def failure(result: Mapping[str, Any], so_far: Mapping[str, Any], answer: Answer
     if so_far.get("msg"):
         cause = last(str(so_far["msg"]))
     elif checkout and "after" not in checkout and not checkout.get("skipped"):
-        cause = f"{directory} could not be brought to {answer.source.wanted}: {of_git(checkout)}"
-        cause += " Mend what git says, then run again."
+        said, remedy = of_git(checkout), "Mend what git says"
+        lock = re.search(r"'(/[^']+\.lock)': File exists\.", said)
+        if lock:
+            # what git advises then is the same in many words
+            said, remedy = said[: lock.end()], f"Remove {lock[1]} if no git is at work there"
+        cause = f"{directory} could not be brought to {answer.source.wanted}: {said} {remedy}, then run again."
     elif str(result.get("msg")).startswith("pip failed"):
         cause = f"{directory} could not be installed: {last(str((failed_install or install).get('stderr')))}"
         cause += " Mend what pip says, then run again."

@@ -13,7 +13,7 @@ from ..observe.answer import Answer, Dependency, Diff, NewRevision, Review
 from ..observe.look import look
 from ..observe.observation import Ready
 from ..observe.request import Request
-from ..problem import Refused
+from ..problem import Refused, mask
 from ..revisions.graph import Revision
 from . import autogenerate, draft, review_page
 from . import review as reviews
@@ -107,9 +107,9 @@ def _reviewed(ready: Ready, revision: NewRevision, directories: tuple[str, ...],
     page = review_page.page(revision, review, answer.left_out, script, ready.contents.identity["name"])
     try:
         directory.mkdir(mode=0o750, parents=True, exist_ok=True)
-        path.write_text(page, encoding="utf-8")
+        path.write_text(mask(page), encoding="utf-8")
         if review.result == reviews.FAILED and not os.path.exists(revision.path):
-            (directory / os.path.basename(revision.path)).write_text(script, encoding="utf-8")
+            (directory / os.path.basename(revision.path)).write_text(mask(script), encoding="utf-8")
         review.file = str(path)
     except OSError as error:
         answer.warn(f"The review cannot be written to {path}: {error.strerror}.")

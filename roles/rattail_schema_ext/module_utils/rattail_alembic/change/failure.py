@@ -4,16 +4,25 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
+
 from ..migration.job import READ_ONLY
 from ..observe.answer import Answer, Blocker, FailedRevision, Rows
+from ..observe.observation import Ready
 from ..observe.request import Request
 from ..postgres.limits import RETRYABLE
-from ..problem import mask
+from .net import Found
 from .retry import Attempts
 
 _STATEMENT_CHARACTERS = 500
 _VIOLATIONS = 3
 _MEND = "Mend the revision and run again."
+FOLLOWED = "Every version row is written all the same: the database has followed."
+LOOK_FOR_YOURSELF = "Look for yourself whether all of it is there: a next run has nothing to do."
+_CUT_OFF = "Read the log of the server, then run again."
+# admin_shutdown and its like, connection exceptions (errcodes of PostgreSQL); the driver's own words have no code
+_GONE = re.compile("57P|08|connection already closed|terminating connection|server closed the connection")
 _WRITE_INSIDE = (
     "Have it write rows in its transaction (before it leaves it, or after an autocommit_block), "
     "or set rattail_schema_ext_policy_data: report, then run again."
@@ -34,8 +43,7 @@ def cause_and_remedy(request: Request, answer: Answer, tried: Attempts, *, rever
     if begun is None:
         cause = f"The {what} of {request.app!r} with {answer.python} failed: {reason}."
         return cause, f"Run bin/alembic {command} by hand to see why."
-    # masked before it is cut, because half a password is a secret, too
-    statement = mask(" ".join(((error or {}).get("statement") or "").split()))[:_STATEMENT_CHARACTERS]
+    statement = " ".join((error["statement"] if error else "").split())[:_STATEMENT_CHARACTERS]
     answer.failed_revision = FailedRevision(begun["revision"], begun["path"], statement, reason)
     where = f" in the statement: {statement}" if statement else ""
     return f"Revision {begun['revision']} ({begun['path']}) failed: {reason}{where}.", remedy
@@ -77,8 +85,7 @@ def _reason(answer: Answer, tried: Attempts) -> tuple[str, str]:
     if error["type"] == "Violated":
         found = [f"{each.object}: {each.rule.rstrip('.')}" for each in answer.violations]
         found = found or [f"it {_wrote(each)}" for each in answer.data]
-        more = f"; and {len(found) - _VIOLATIONS} more" if len(found) > _VIOLATIONS else ""
-        return f"it is against the policy ({'; '.join(found[:_VIOLATIONS])}{more})", _MEND
+        return f"it is against the policy ({_several(found)})", _MEND
     if error["type"] == "WritesOutside":
         return f"it is against the policy ({error['message']})", _WRITE_INSIDE
     reason = f"{error['type']}: {error['message']}"
@@ -86,6 +93,8 @@ def _reason(answer: Answer, tried: Attempts) -> tuple[str, str]:
     if error["sqlstate"] == READ_ONLY and outcome.unfinished and began and began["confined"]:
         own = "it opened a connection of its own, on which it may only read, since what it commits there is not undone"
         return f"{reason} ({own})", "Have the revision write by op.execute() or op.get_bind(), and run again."
+    if _GONE.match(error["sqlstate"] or error["message"]):
+        return reason, _CUT_OFF
     if error["sqlstate"] not in RETRYABLE:
         return reason, _MEND
     if tried.every("left"):
@@ -95,7 +104,25 @@ def _reason(answer: Answer, tried: Attempts) -> tuple[str, str]:
     return reason, "Have those sessions end, or give it more time (rattail_schema_ext_lock_retries), then run again."
 
 
-def standing(answer: Answer, *, reverting: bool) -> str:
+def report_net(answer: Answer, found: Found) -> None:
+    """Put into ``answer`` what the database showed in the end, and nothing before."""
+    answer.violations += found.violations
+    answer.warn(*found.warnings)
+    seen = (f"{each.action} {each.object} while it ran, by it or by another session" for each in found.violations)
+    answer.warn(*(f"Seen in the end: {each}." for each in seen))
+
+
+def trespass(answer: Answer, found: Found, *, reverting: bool) -> str:
+    """Why a run failed whose revisions all came through."""
+    what, done = ("revert", answer.reverted) if reverting else ("upgrade", answer.applied)
+    named = _several([f"{each.action} {each.object}" for each in found.violations])
+    return (
+        f"The {what} is committed ({len(done)} revisions), but something else came with it that is against the policy: "
+        f"{named}. Undo that by hand or restore the backup, and mend the revision."
+    )
+
+
+def standing(answer: Answer, net: Found, *, reverting: bool) -> str:
     """Where the database is: what was committed and what was not, and how to undo the part of a revision."""
     done, verb = (answer.reverted, "undone") if reverting else (answer.applied, "applied")
     count, partial = len(done), answer.partial
@@ -105,11 +132,30 @@ def standing(answer: Answer, *, reverting: bool) -> str:
         found += f" It had left its transaction ({partial.how}), so that of it was committed: {objects}."
         if partial.undo:
             found += f" To undo that: {' '.join(partial.undo)}"
-        if any(not each.startswith("created ") for each in partial.objects):
-            found += " What was altered or dropped is to be undone by hand."
+        if any(not each.startswith("created ") for each in partial.objects) or len(partial.undo) < len(partial.objects):
+            found += " The rest is to be undone by hand, if it is not another session's."
         if partial.invalid_indexes:
             found += f" Not valid, and used by no query: {', '.join(partial.invalid_indexes)}."
-    return found.strip() or f"Nothing was {verb}: the database is as it was."
+    if found:
+        return found.strip()
+    if net.ours:
+        return f"Nothing was {verb}, but the database is not as it was: {_several(net.ours)}."
+    if net.others:
+        return f"Nothing was {verb}; another session, as far as can be told, has {_several(net.others)} meanwhile."
+    return f"Nothing was {verb}: the database is as it was."
+
+
+def _several(found: list[str]) -> str:
+    """The first three of them, and how many more there are."""
+    return "; ".join(found[:_VIOLATIONS]) + (f"; and {len(found) - _VIOLATIONS} more" if found[_VIOLATIONS:] else "")
+
+
+def put_back(after: Ready, revisions: Collection[str]) -> str:
+    """What to do about the version rows of revisions that failed, and whose rows are not Alembic's but their own."""
+    rows = [(each.revision, *each.down_revision) for each in map(after.graph.revisions.get, revisions) if each]
+    table, pairs = after.version_table, [row for row in rows if len(row) == 2]
+    sql = [f" UPDATE {table} SET version_num = '{old}' WHERE version_num = '{new}';" for new, old in pairs]
+    return f" It wrote its version row itself, and that stays. Put it back before you run again:{''.join(sql)}"
 
 
 def _blocker(session: Blocker) -> str:

@@ -21,6 +21,7 @@ from typing import Any
 from ..observe.answer import Answer, Revision
 from ..observe.observation import Ready
 from ..observe.revision_files import checksums_file, current_checksums, kept_checksums
+from ..problem import mask
 
 _DIRECTORY_MODE = 0o750
 _FILE_MODE = 0o640
@@ -67,7 +68,7 @@ def _entry(after: Ready, answer: Answer) -> dict[str, Any]:
         "commit": after.checkout.commit,
         "backup_file": answer.backup.file if answer.backup else "",
         "retries": answer.retries,
-        "failed": answer.msg,
+        "failed": mask(answer.msg),
     }
 
 

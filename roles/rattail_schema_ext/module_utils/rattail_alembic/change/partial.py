@@ -7,14 +7,16 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ..migration import guard
+from ..migration.child import as_found
 from ..migration.job import Job
 from ..observe import owners
 from ..observe.answer import Answer, Partial
 from ..observe.observation import Ready
+from ..policy import rules
 from ..postgres import catalog
 from ..postgres.catalog_changes import difference, undo_sql
 from ..postgres.connection import run
+from .net import apart, written_by
 from .retry import Attempts
 
 # Indexes that no other session is building: CREATE INDEX CONCURRENTLY locks both, index and table.
@@ -56,7 +58,7 @@ def clear(cursor: Any, ready: Ready) -> list[str]:
 
 
 def report(cursor: Any, answer: Answer, tried: Attempts, job: Job) -> None:
-    """Put into ``answer`` what a revision committed although it failed, and how to undo it.
+    """Put into ``answer`` what a revision committed although it failed, and how to undo what is its own of that.
 
     :param cursor: of a session that sees only what is committed.
     """
@@ -65,13 +67,18 @@ def report(cursor: Any, answer: Answer, tried: Attempts, job: Job) -> None:
     left = [event for event in tried.every("left") if begun and event["revision"] == begun["revision"]]
     if not left or left[0]["revision"] in done:
         return
-    before = guard.as_found(left[0]) or job.catalog
+    before = as_found(left[0]) or job.catalog
     assert before is not None
-    changes = difference(before, catalog.snapshot(cursor))
+    changes, revision = difference(before, catalog.snapshot(cursor)), left[0]["revision"]
+    began = [event["transaction"] for event in tried.every("began") if event["revision"] == revision]
+    prefixes = job.prefixes.get(revision)
+    foreign = [each for each in changes if prefixes is None or rules.violations(revision, [each], prefixes)]
+    theirs = apart(foreign, tried) - written_by(cursor, foreign, began)
+    changes = [each for each in changes if each.key not in theirs]
     answer.partial = Partial(
-        revision=left[0]["revision"],
+        revision=revision,
         how=left[0]["how"],
         objects=[f"{change.action} {change.identity}" for change in changes],
-        undo=[f"{statement.rstrip(';')};" for statement in undo_sql(changes)],
+        undo=[f"{statement.rstrip(';')};" for statement in undo_sql(each for each in changes if each not in foreign)],
         invalid_indexes=catalog.invalid_indexes(cursor),
     )

@@ -9,11 +9,12 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from ..copies import scratch
-from ..migration.job import CLONE, POISONED, READ_ONLY, TRANSACTION, Job
+from ..migration.job import POISONED, READ_ONLY, TRANSACTION, Job
 from ..observe.answer import Answer, Rehearsal, Rehearsed
 from ..observe.look import cannot_be_rehearsed
 from ..observe.observation import Ready
 from ..observe.request import Request
+from ..postgres import catalog
 from ..postgres.lock import Lock
 from ..problem import Refused
 from . import failure, retry
@@ -33,7 +34,10 @@ def rehearse(ready: Ready, job: Job, answer: Answer, lock: Lock) -> None:
     job = replace(job, rehearsal=request.rehearsal, compare=False)
     place = "the database itself"
     with ExitStack() as stack:
-        if request.rehearsal == CLONE:
+        if request.rehearsal == TRANSACTION:
+            with lock.connection.cursor() as cursor:
+                job = replace(job, catalog=catalog.snapshot(cursor))
+        else:
             # A full backup serves as the copy's content.
             dump = answer.backup.file if answer.backup and request.backup == "full" else ""
             copy = stack.enter_context(scratch.database(ready.way, bin_dir=request.postgresql_bin_dir, dump=dump))

@@ -13,7 +13,6 @@ from typing import Any
 
 from ..migration import runner
 from ..migration.child import QUIET, Event, Outcome
-from ..migration.guard import left_unseen, told_of_committed
 from ..migration.job import Job
 from ..observe.answer import Blocker, Rows, Violation
 from ..postgres.connection import connect, driver
@@ -62,8 +61,9 @@ class Attempts:
 
     @property
     def data(self) -> list[Rows]:
-        """The rows of others' tables that the guard reported."""
-        return [Rows(**each) for event in self.every("data") for each in event["tables"]]
+        """The rows of others' tables that the guard reported, of each revision what it reported last."""
+        last = {event["revision"]: event["tables"] for event in self.every("data")}
+        return [Rows(**each) for tables in last.values() for each in tables]
 
 
 def run(job: Job, lock: Lock, retries: int) -> Attempts:
@@ -83,17 +83,40 @@ def run(job: Job, lock: Lock, retries: int) -> Attempts:
         lock.enter("looks")
         attempts.blockers = watch.blockers or attempts.blockers
         with lock.connection.cursor() as cursor:
-            unseen = None if job.rehearsal else left_unseen(cursor, outcome)
+            unseen = None if job.rehearsal else _left_unseen(cursor, outcome)
             outcome.events += [unseen] if unseen else []
             code = outcome.error["sqlstate"] if outcome.error else ""
             if code not in RETRYABLE or attempts.every("left") or attempts.retries >= retries:
                 outcome.events[:0] = committed
                 return attempts
-            committed += [] if job.rehearsal else told_of_committed(cursor, outcome)
+            committed += [] if job.rehearsal else _told_of_committed(cursor, outcome)
         attempts.retries += 1
         lock.enter(f"retries ({attempts.retries})")
         longest = min(2.0 ** (attempts.retries - 2), _LONGEST_PAUSE_SECONDS)
         time.sleep(random.uniform(longest / 2, longest))
+
+
+def _left_unseen(cursor: Any, outcome: Outcome) -> Event | None:
+    """The ``left`` event of a revision that failed after a COMMIT of its own, and so before anybody noticed that."""
+    begun = outcome.unfinished
+    if begun is None:
+        return None
+    told = {event["event"]: event for event in outcome.events if event.get("revision") == begun["revision"]}
+    if "began" not in told or "left" in told or not is_committed(cursor, told["began"]["transaction"]):
+        return None
+    return {"event": "left", "revision": begun["revision"], "how": "COMMIT", "found": told["began"]["found"]}
+
+
+def _told_of_committed(cursor: Any, outcome: Outcome) -> list[Event]:
+    """What a run that failed has told of each revision that it had committed by then."""
+    began = [event for event in outcome.events if event["event"] == "began"]
+    committed = [event["revision"] for event in began if is_committed(cursor, event["transaction"])]
+    return [event for event in outcome.events if event.get("revision") in committed]
+
+
+def is_committed(cursor: Any, transaction: int) -> bool:
+    """Whether the ``transaction`` of a ``began`` event was committed, asked in another session."""
+    return ask(cursor, "select txid_status(%s::bigint)", (transaction,)) == [("committed",)]
 
 
 class _Watch:

@@ -18,7 +18,7 @@ from ..postgres.lock import Lock
 from ..problem import Refused
 from ..revisions.graph import Graph, Revision
 from ..revisions.locations import standard
-from .under_lock import Log, locked, migrate, refusals, save, upgrade_job
+from .under_lock import Log, locked, migrate, refusals, saved, upgrade_job
 
 BASE = "base"
 
@@ -131,5 +131,5 @@ def _base_of(own: Sequence[Revision], app: str) -> str:
 def _alone(ready: Ready, destination: str, order: Sequence[str], answer: Answer, lock: Lock) -> None:
     """The revert, once the lock is won."""
     job = replace(upgrade_job(ready, lock), destination=destination, downward=True, only=tuple(order))
-    save(ready, answer, lock)
-    migrate(ready, job, answer, lock)
+    with saved(ready, answer, lock):
+        migrate(ready, job, answer, lock)

@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 from ..copies import backup
-from ..migration.job import Job
+from ..migration.job import ENFORCE, Job
 from ..observe import owners, report
 from ..observe.answer import Answer, Backup, Holder
 from ..observe.answer import Lock as Wait
@@ -20,7 +21,7 @@ from ..postgres.limits import Limits
 from ..postgres.lock import Lock, take
 from ..problem import Refused
 from ..revisions.locations import standard
-from . import failure, history, partial, retry
+from . import failure, history, net, partial, retry
 
 # Takes sentences for a person who waits.
 Log = Callable[[str], None]
@@ -51,9 +52,15 @@ def locked(ready: Ready, answer: Answer, log: Log, work: Callable[[Lock], None])
             raise lock.failed(error) from None
 
 
-def save(ready: Ready, answer: Answer, lock: Lock) -> None:
-    """Back the database up. Where that fails it is refused, since without it nothing is changed."""
+@contextmanager
+def saved(ready: Ready, answer: Answer, lock: Lock) -> Iterator[None]:
+    """Back the database up, and see in the end whether what was done inside has changed it.
+
+    :raises Refused: where the backup fails, since without it nothing is changed.
+    """
     request = ready.request
+    with lock.connection.cursor() as cursor:
+        before = catalog.snapshot(cursor)
     lock.enter("backup")
     made = backup.make(
         ready.way,
@@ -61,18 +68,29 @@ def save(ready: Ready, answer: Answer, lock: Lock) -> None:
         directory=request.backup_dir,
         app=request.app,
         heads=ready.plan.rows,
-        keep=request.backup_keep,
         bin_dir=request.postgresql_bin_dir,
     )
-    answer.backup = Backup(made.file, made.size, made.sha256, made.seconds, made.mode, list(made.pruned))
-    answer.warn(*made.warnings)
+    shown = answer.backup = Backup(made.file, made.size, made.sha256, made.seconds, made.mode)
+    refused = None
+    try:
+        yield
+    except Refused as error:
+        if error.problem.code != "rehearsal_failed":
+            # Nobody knows: the lock or the server was lost, or a rehearsal not held to its end.
+            raise
+        refused = error
+    with lock.connection.cursor() as cursor:
+        known = answer.changed or (answer.partial is None and catalog.snapshot(cursor) == before)
+    if known:
+        shown.pruned, warnings = backup.settle(made, changed=answer.changed, keep=request.backup_keep)
+        answer.warn(*warnings)
+    if refused is not None:
+        raise refused
 
 
 def upgrade_job(ready: Ready, lock: Lock, *, record: bool = False) -> Job:
     """The job of bringing the database to the heads; ``record`` is whether it reports the SQL of each revision."""
     request = ready.request
-    with lock.connection.cursor() as cursor:
-        found = catalog.snapshot(cursor)
     whose = owners.of_locations(ready)
     return Job(
         app=request.app,
@@ -88,7 +106,6 @@ def upgrade_job(ready: Ready, lock: Lock, *, record: bool = False) -> Job:
         prefixes=owners.of_revisions(ready, whose),
         own=whose[standard(request.app)],
         lock_pid=lock.pid,
-        catalog=found,
         leaving=ready.leaving,
         compare=True,
         record=record,
@@ -96,11 +113,47 @@ def upgrade_job(ready: Ready, lock: Lock, *, record: bool = False) -> Job:
 
 
 def migrate(ready: Ready, job: Job, answer: Answer, lock: Lock) -> retry.Attempts:
-    """Run an upgrade or a revert, look again, and put into ``answer`` what came of it."""
+    """Run an upgrade or a revert, look again, and put into ``answer`` what came of it.
+
+    :raises Refused: where the lock or the server was lost.
+    """
+    with lock.connection.cursor() as cursor:
+        before = net.look(cursor)
+    try:
+        return _migrate(ready, replace(job, catalog=before.catalog), answer, lock, before)
+    except Refused as refused:
+        raise _not_compared(ready, job, answer, refused) from None
+    except driver().Error as error:
+        raise _not_compared(ready, job, answer, lock.failed(error)) from None
+
+
+def _not_compared(ready: Ready, job: Job, answer: Answer, refused: Refused) -> Refused:
+    """The refusal where nobody could see in the end what is there; ``answer`` gets what version rows tell."""
+    problem, seen = refused.problem, "and they cannot be read now"
+    with suppress(Refused):
+        after = look_afterwards(ready, answer)
+        moved = ready.graph.applied(ready.plan.rows) ^ after.graph.applied(after.plan.rows)
+        done = report.describe(ready.locations, ready.graph, dict.fromkeys(each for each in job.only if each in moved))
+        answer.applied, answer.reverted = ([], done) if job.downward else (done, [])
+        seen = f"and have changed by {len(done)} of its revisions" if done else "and have not changed so far"
+        answer.msg = str(problem)
+        history.keep(after, answer)
+    cause = f"{problem.cause} Nobody could compare the database with what it was: only version rows tell, {seen}."
+    return Refused(problem.code, cause, problem.remedy)
+
+
+def _migrate(ready: Ready, job: Job, answer: Answer, lock: Lock, before: net.Seen) -> retry.Attempts:
     tried = retry.run(job, lock, ready.request.lock_retries)
+    with lock.connection.cursor() as cursor:
+        found = net.compare(cursor, before, job, tried)
     failure.report_events(answer, tried)
     after = look_afterwards(ready, answer)
-    moved = ready.graph.applied(ready.plan.rows) ^ after.graph.applied(after.plan.rows)
+    moved = set(ready.graph.applied(ready.plan.rows) ^ after.graph.applied(after.plan.rows))
+    # A revision that did not come as far as that Alembic wrote its row is not applied, whatever the rows say.
+    begun = tried.outcome.unfinished
+    unwritten = {begun["revision"]} - {each["revision"] for each in tried.every("written")} if begun else set()
+    by_itself = moved & unwritten
+    moved -= unwritten
     done = report.describe(ready.locations, ready.graph, tried.seconds(name for name in job.only if name in moved))
     if job.downward:
         answer.reverted = done
@@ -108,11 +161,23 @@ def migrate(ready: Ready, job: Job, answer: Answer, lock: Lock) -> retry.Attempt
     else:
         answer.applied = done
         whole = not (after.plan.pending or after.plan.unknown)
-    if not whole:
+    if not by_itself:
+        with lock.connection.cursor() as cursor:
+            found.violations += net.version_rows(cursor, ready.plan.rows, after.plan.rows, tried)
+    failure.report_net(answer, found)
+    outcome, forbidden = tried.outcome, tried.violations if job.policy == ENFORCE else []
+    if found.violations and job.policy == ENFORCE and not (outcome.error or outcome.ending or outcome.unfinished):
+        answer.msg = failure.trespass(answer, found, reverting=job.downward)
+    elif not whole or outcome.error or outcome.ending or forbidden:
         with lock.connection.cursor() as cursor:
             partial.report(cursor, answer, tried, job)
         cause, remedy = failure.cause_and_remedy(ready.request, answer, tried, reverting=job.downward)
-        answer.msg = f"{cause} {failure.standing(answer, reverting=job.downward)} {remedy}"
+        where = failure.standing(answer, found, reverting=job.downward)
+        if by_itself:
+            where += failure.put_back(after, by_itself)
+        elif whole:
+            where, remedy = failure.FOLLOWED, failure.LOOK_FOR_YOURSELF
+        answer.msg = f"{cause} {where} {remedy}"
     history.keep(after, answer)
     return tried
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 from ..observe import owners, report
@@ -18,7 +19,7 @@ from ..postgres.lock import Lock
 from . import history, partial
 from .rehearsal import rehearse
 from .retry import Attempts
-from .under_lock import Log, bring_up_to_date, locked, migrate, refusals, save, upgrade_job
+from .under_lock import Log, bring_up_to_date, locked, migrate, refusals, saved, upgrade_job
 
 # A column's own sequence goes with its table.
 _OTHERS = """
@@ -62,10 +63,9 @@ def _alone(before: Ready, answer: Answer, lock: Lock, executed: dict[str, list[s
     with lock.connection.cursor() as cursor:
         answer.warn(*partial.clear(cursor, ready))
     job = upgrade_job(ready, lock, record=executed is not None)
-    if ready.backup_wanted:
-        save(ready, answer, lock)
-    rehearse(ready, job, answer, lock)
-    tried = migrate(ready, job, answer, lock)
+    with saved(ready, answer, lock) if ready.backup_wanted else nullcontext():
+        rehearse(ready, job, answer, lock)
+        tried = migrate(ready, job, answer, lock)
     if executed is not None:
         executed.update({each["revision"]: each["sql"] for each in tried.every("executed")})
     if answer.msg:
@@ -73,8 +73,6 @@ def _alone(before: Ready, answer: Answer, lock: Lock, executed: dict[str, list[s
     _report_drift(answer, tried)
     with lock.connection.cursor() as cursor:
         answer.warn(*_warn_of_others(cursor, ready))
-    if tried.outcome.ending:
-        answer.warn(f"The app's process {tried.outcome.ending}, yet every revision is applied.")
 
 
 def _plan_again(before: Ready, answer: Answer, lock: Lock) -> Ready | None:

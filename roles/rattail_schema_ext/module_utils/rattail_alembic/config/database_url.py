@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from ..cores import Core
 from ..host import distributions
 from ..host.environment import version_tuple
-from ..postgres.url import parse_url
+from ..postgres.url import learn_passwords, parse_url
 from ..problem import Refused
 from . import ini
 
@@ -156,7 +156,10 @@ def _read(path: str) -> Settings | None:
         raise ini.wrong_encoding(f"{path} is not in the locale's encoding.") from None
     except configparser.Error as error:
         raise ini.unreadable(error, path) from None
-    return {f"{name}.{option}": value for name in again.sections() for option, value in again.items(name)}
+    settings = {f"{name}.{option}": value for name in again.sections() for option, value in again.items(name)}
+    for value in settings.values():
+        learn_passwords(value)
+    return settings
 
 
 def _listed(text: str, path: str) -> list[str]:

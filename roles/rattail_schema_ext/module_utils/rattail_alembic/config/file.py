@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import grp
 import os
+import stat
 from pathlib import Path
 
 from ..host.environment import user_name
@@ -36,6 +37,29 @@ def owner(path: str) -> str:
     return user_name(os.stat(path).st_uid)
 
 
+def is_kept(path: str, by: int) -> bool:
+    """Whether nobody but root and the user with the number ``by`` can put another file into the place of ``path``.
+
+    Every directory and every link on the way there has to be theirs.
+    """
+    try:
+        os.stat(path)  # fails where links go round in a circle
+        return _is_kept(Path(path), {0, by})
+    except OSError:
+        return False
+
+
+def _is_kept(path: Path, by: set[int]) -> bool:
+    for place in (*reversed(path.parents), path):
+        there = os.lstat(place)
+        others_write = stat.S_ISDIR(there.st_mode) and there.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        if there.st_uid not in by or (others_write and not there.st_mode & stat.S_ISVTX):
+            return False
+        if stat.S_ISLNK(there.st_mode):
+            return _is_kept(place.parent / os.readlink(place) / path.relative_to(place), by)
+    return True
+
+
 def refuse_irreplaceable(path: str) -> None:
     """:raises Refused: where this process cannot rename another file of the same owner and group into its place."""
     there = os.stat(path)
@@ -61,7 +85,8 @@ def refuse_lost_owner(path: str, owner: int, group: int, user: int, groups: set[
         "config_owner",
         f"The config file {path} belongs to {user_name(owner)} and group {_group_name(group)},"
         f" and {user_name(user)} cannot replace it without changing that.",
-        f"Give it to the user that runs this: chown {user_name(user)}:{_group_name(min(groups))} {path}.",
+        f"Give it to the user that runs this: chown {user_name(user)}:{_group_name(min(groups))} {path},"
+        " or keep it below directories that only root can write to, and set rattail_schema_ext_config_file.",
     )
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..cores import Core
-from ..problem import Refused
+from ..problem import Refused, mask
 from . import ini
 
 NAME = "alembic"
@@ -124,6 +124,26 @@ def replace(data: bytes, rendered: str) -> bytes:
     return ini.merge(data.decode("utf-8"), NAME, changed, rendered).encode("utf-8")
 
 
+def refuse_locations(before: bytes, after: bytes, known: Sequence[str]) -> None:
+    """:raises Refused: where ``after`` has a location that ``before`` does not have, and that is none of ``known``."""
+    new = _locations(after) - _locations(before) - {key(spec) for spec in known}
+    if new:
+        raise Refused(
+            "section_location",
+            f"[{NAME}] would get the location {min(new)!r}, for which there is no variable, and root keeps the file.",
+            "See who put it there; if it is right, write it into the file yourself, and run again.",
+        )
+
+
+def _locations(data: bytes) -> set[str]:
+    """What may be meant by the locations, whichever Alembic reads them."""
+    options = read(data, "the config file").options
+    text = options.get("version_locations", "")
+    separators = [options[name] for name in _SEPARATOR_NAMES if name in options] or [""]
+    found = [spec for each in separators for spec in locations_in(text, each) or [text]]
+    return {key(spec) for spec in (*found, options.get("script_location", "")) if spec}
+
+
 def _same(name: str, now: str | None, new: str, separator: str) -> bool:
     if name != "version_locations" or now is None:
         return now == new
@@ -137,7 +157,7 @@ def extract(data: bytes) -> str:
     shown = ""
     for line in (lines[index] for index in ini.body(lines, NAME)):
         ours = line.option in _MANAGED and line.kind != "comment"
-        shown += (line.text if ours else re.sub(r"://.+", "://***", line.text)) + "\n"
+        shown += (line.text if ours else mask(re.sub(r"://.+", "://***", line.text))) + "\n"
     return shown
 
 

@@ -3,6 +3,7 @@
 """A backup by pg_dump before anything is changed.
 
 It gets its own name when it is complete. Until then it is a ``.partial``, which the next run removes if it stays one.
+What is ours is told by the manifest beside each backup, see :mod:`manifest`.
 """
 
 from __future__ import annotations
@@ -14,18 +15,18 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ..postgres.contents import quoted
 from ..postgres.url import Target
 from ..problem import Refused
-from . import programs
+from . import manifest, programs
 from .credentials import connected, query
+from .manifest import CHANGED, PARTIAL, UNCHANGED, Own
 from .programs import FULL, SCHEMA
 
-_PARTIAL = ".partial"
 _OTHERWISE = "set rattail_schema_ext_backup: none"
 _MEGABYTE = 1024 * 1024
 # Far more than any schema needs: a dump of Rattail's has 1 MB.
@@ -52,15 +53,14 @@ order by 2
 
 @dataclass(frozen=True)
 class Backup:
-    """A backup; ``pruned`` are older ones that were removed, and ``warnings`` tell of those that could not be."""
+    """A backup; ``manifest`` is what is written beside it."""
 
     file: str
     size: int
     sha256: str
     seconds: float
     mode: str
-    pruned: list[str]
-    warnings: list[str]
+    manifest: Mapping[str, Any]
 
 
 def refuse_impossible(target: Target, *, mode: str, directory: str, app: str, bin_dir: str = "") -> None:
@@ -70,35 +70,37 @@ def refuse_impossible(target: Target, *, mode: str, directory: str, app: str, bi
         _pg_dump(connection, bin_dir).beside("pg_restore")
         [(role, size)] = query(connection, "select current_user, pg_database_size(current_database())")
         read = query(connection, _READ, (["r", "p", "S"] if mode == FULL else ["r", "p"],))
-        names = Names(app, connection.info.dbname)
+        own = manifest.find(directory, manifest.identity(connection, app, mode))
     _judge_rights(role, mode, [_Relation(*each) for each in read])
-    _judge_space(place, directory, names, mode, size)
+    _judge_space(place, directory, own, mode, size)
 
 
-def make(
-    target: Target, *, mode: str, directory: str, app: str, heads: Sequence[str], keep: int, bin_dir: str = ""
-) -> Backup:
+def make(target: Target, *, mode: str, directory: str, app: str, heads: Sequence[str], bin_dir: str = "") -> Backup:
     """Dump the database to a new file in ``directory``, which is made (0700) if it is missing.
 
-    The file has mode 0600 from the beginning. Of the backups of this app, database and mode, the newest
-    ``keep`` stay, this one among them; with 0, all stay. Unfinished files of earlier runs are removed.
+    The file and its manifest have mode 0600 from the beginning. What an earlier run left unfinished is removed, but no
+    whole backup, see :func:`settle`.
 
     :param mode: ``SCHEMA`` or ``FULL``.
-    :param heads: the version rows, for the name.
+    :param heads: the version rows.
     :param bin_dir: the directory of PostgreSQL's programs, if the user names one.
     :raises Refused: if it failed; then no file of it is left.
     """
     started = time.monotonic()
     with connected(target) as connection:
-        names = Names(app, connection.info.dbname)
+        identity = manifest.identity(connection, app, mode)
         login, arguments = programs.dumping(connection, "backup")
         pg_dump = _pg_dump(connection, bin_dir)
-    _remove_leftovers(directory, names)
-    path = _free_name(directory, names, heads, mode)
+    own = manifest.find(directory, identity)
+    _remove_leftovers(own)
+    path = _free_name(directory, app, identity["database"], heads, mode)
+    said = {"file": os.path.basename(path), **identity, "number": own[0].number + 1 if own else 1}
+    said.update(time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), heads=sorted(heads))
     if mode == SCHEMA:
         arguments.append("--schema-only")
     try:
         with _partial(path) as (number, partial):
+            manifest.write(path, said)
             finished = programs.run(pg_dump, arguments, login, stdout=number)
             if finished.ok:
                 os.fsync(number)
@@ -107,45 +109,51 @@ def make(
                 finished = programs.run(pg_dump.beside("pg_restore"), ["--list", partial])
             if not finished.ok:
                 raise _failed(directory, finished)
+            said.update(size=size, sha256=checksum)
+            manifest.write(path, said)
             os.rename(partial, path)
         _sync(directory)
     except OSError as error:
         raise _failed(directory, programs.Finished(str(error.strerror), "")) from None
-    pruned, warnings = _prune(directory, names.whole(_sizes(directory), mode), os.path.basename(path), keep)
-    return Backup(path, size, checksum, round(time.monotonic() - started, 3), mode, pruned, warnings)
+    return Backup(path, size, checksum, round(time.monotonic() - started, 3), mode, said)
+
+
+def settle(made: Backup, *, changed: bool, keep: int) -> tuple[list[str], list[str]]:
+    """Say what came of the run that a backup was made for, and remove older ones.
+
+    Of backups whose runs changed nothing only the last one stays. A run that did change something leaves the newest
+    ``keep`` of the others, this one among them. With 0, all stay.
+
+    :returns: the files that were removed, and warnings about those that could not be.
+    """
+    pruned, warnings = [], []
+    with contextlib.suppress(OSError):
+        manifest.write(made.file, {**made.manifest, "outcome": CHANGED if changed else UNCHANGED})
+    own = manifest.find(os.path.dirname(made.file), made.manifest)
+    others = [each for each in own if each.size is not None and each.path != made.file]
+    old = [each for each in others if each.outcome == UNCHANGED]
+    old += [each for each in others if each not in old][keep - 1 :] if changed else []
+    for each in old if keep > 0 else []:
+        try:
+            manifest.remove(each)
+        except OSError as error:
+            warnings.append(f"The old backup {each.path} cannot be removed: {error.strerror}.")
+        else:
+            pruned.append(each.path)
+    return pruned, warnings
 
 
 def _pg_dump(connection: Any, bin_dir: str) -> programs.Program:
     return programs.choose("pg_dump", connection.info.server_version // 10000, bin_dir, otherwise=_OTHERWISE)
 
 
-class Names:
-    """The file names of the backups of one app and database: ``APP.DATABASE.TIME.HEADS.MODE.dump``, in UTC."""
-
-    def __init__(self, app: str, database: str) -> None:
-        self._prefix = f"{_part(app)}.{_part(database)}."
-        self._pattern = re.compile(
-            re.escape(self._prefix) + r"\d{8}T\d{6}Z\.[A-Za-z0-9_+-]+\.(?:full|schema)\.dump(?:\.partial)?"
-        )
-
-    def new(self, when: float, heads: Sequence[str], mode: str) -> str:
-        """The name of a backup made at ``when`` (seconds since the epoch)."""
-        named = [_part(head) for head in sorted(heads)[:_MOST_HEADS]] or ["base"]
-        if len(heads) > _MOST_HEADS:
-            named.append(f"{len(heads) - _MOST_HEADS}more")
-        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(when))
-        return f"{self._prefix}{stamp}.{'+'.join(named)}.{mode}.dump"
-
-    def whole(self, files: Iterable[str], mode: str) -> list[str]:
-        """Those of ``files`` that are complete backups of this mode, newest first."""
-        return sorted(self._ending(f".{mode}.dump", files), reverse=True)
-
-    def partial(self, files: Iterable[str]) -> list[str]:
-        """Those of ``files`` that were never completed."""
-        return self._ending(_PARTIAL, files)
-
-    def _ending(self, end: str, files: Iterable[str]) -> list[str]:
-        return [file for file in files if file.endswith(end) and self._pattern.fullmatch(file)]
+def name_of(app: str, database: str, when: float, heads: Sequence[str], mode: str) -> str:
+    """The name of a backup made at ``when`` (seconds since the epoch): ``APP.DATABASE.TIME.HEADS.MODE.dump``."""
+    named = [_part(head) for head in sorted(heads)[:_MOST_HEADS]] or ["base"]
+    if len(heads) > _MOST_HEADS:
+        named.append(f"{len(heads) - _MOST_HEADS}more")
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(when))
+    return f"{_part(app)}.{_part(database)}.{stamp}.{'+'.join(named)}.{mode}.dump"
 
 
 def _part(text: str) -> str:
@@ -174,12 +182,11 @@ def _writable(directory: str) -> str:
     return place
 
 
-def _judge_space(place: str, directory: str, names: Names, mode: str, database_bytes: int) -> None:
-    sizes = _sizes(directory)
-    last = next((sizes[file] for file in names.whole(sizes, mode)), None)
+def _judge_space(place: str, directory: str, own: Sequence[Own], mode: str, database_bytes: int) -> None:
+    last = next((each.size for each in own if each.size is not None), None)
     needed = bytes_needed(mode, database_bytes, last)
     # unfinished files are removed first
-    free = shutil.disk_usage(place).free + sum(sizes[file] for file in names.partial(sizes))
+    free = shutil.disk_usage(place).free + sum(each.partial or 0 for each in own if each.size is None)
     if free < needed:
         what, taken = ("database", database_bytes) if last is None else ("last backup", last)
         why = f"since the {what} takes {_megabytes(taken)}"
@@ -226,7 +233,7 @@ def _judge_rights(role: str, mode: str, relations: Sequence[_Relation]) -> None:
 @contextlib.contextmanager
 def _partial(path: str) -> Iterator[tuple[int, str]]:
     """A new file ``path.partial``, which is locked while it is open, and removed at the end unless it was renamed."""
-    partial = path + _PARTIAL
+    partial = path + PARTIAL
     try:
         os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
         number = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
@@ -239,46 +246,26 @@ def _partial(path: str) -> Iterator[tuple[int, str]]:
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(partial)
+            os.unlink(path + manifest.END)
         os.close(number)
 
 
-def _remove_leftovers(directory: str, names: Names) -> None:
-    for path in (os.path.join(directory, file) for file in names.partial(_sizes(directory))):
-        # a run that is writing the file holds the lock, and so does its pg_dump
-        with contextlib.suppress(OSError), open(path, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.unlink(path)
+def _remove_leftovers(own: Sequence[Own]) -> None:
+    for each in (each for each in own if each.size is None):
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            if each.partial is not None:
+                # a run that is writing the file holds the lock, and so does its pg_dump
+                file = stack.enter_context(open(each.path + PARTIAL, "rb"))
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            manifest.remove(each)
 
 
-def _free_name(directory: str, names: Names, heads: Sequence[str], mode: str) -> str:
+def _free_name(directory: str, app: str, database: str, heads: Sequence[str], mode: str) -> str:
     while True:
-        path = os.path.join(directory, names.new(time.time(), heads, mode))
-        if not os.path.lexists(path) and not os.path.lexists(path + _PARTIAL):
+        path = os.path.join(directory, name_of(app, database, time.time(), heads, mode))
+        if not any(os.path.lexists(path + end) for end in ("", PARTIAL, manifest.END)):
             return path
         time.sleep(0.2)
-
-
-def _prune(directory: str, whole: Sequence[str], new: str, keep: int) -> tuple[list[str], list[str]]:
-    """Remove those of ``whole`` (newest first) but ``keep``, and never ``new``; none if ``keep`` is 0."""
-    pruned, warnings = [], []
-    for file in [each for each in whole[keep:] if each != new] if keep > 0 else []:
-        path = os.path.join(directory, file)
-        try:
-            os.unlink(path)
-        except OSError as error:
-            warnings.append(f"The old backup {path} cannot be removed: {error.strerror}.")
-        else:
-            pruned.append(path)
-    return pruned, warnings
-
-
-def _sizes(directory: str) -> dict[str, int]:
-    """The regular files in a directory, with their sizes in bytes; none if the directory cannot be read."""
-    try:
-        files = [entry for entry in os.scandir(directory) if entry.is_file(follow_symlinks=False)]
-        return {entry.name: entry.stat(follow_symlinks=False).st_size for entry in files}
-    except OSError:
-        return {}
 
 
 def _sha256(path: str) -> str:

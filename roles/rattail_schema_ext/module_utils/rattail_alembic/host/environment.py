@@ -70,7 +70,9 @@ def explain_from_outside(env_dir: str, user: str) -> Refused:
         groups = os.getgrouplist(user, account.pw_gid)
         identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": groups}
     try:
-        subprocess.run([python, "-c", "import sys"], cwd="/", capture_output=True, check=True, **identity)
+        # without our terminal and input: it is that user's program
+        apart: dict[str, Any] = {"cwd": "/", "stdin": subprocess.DEVNULL, "start_new_session": True}
+        subprocess.run([python, "-c", "import sys"], capture_output=True, check=True, **apart, **identity)
     except OSError as error:
         why = error.strerror or str(error)
     except subprocess.CalledProcessError as error:

@@ -156,6 +156,19 @@ def look_at(directory: str) -> Checkout:
     return Checkout(directory, commit, branch, tuple(modified))
 
 
+def refuse_locked(checkout: Checkout) -> None:
+    """:raises Refused: where a git holds the checkout's index, or was killed while it did."""
+    lock = os.path.join(checkout.directory, ".git", "index.lock")
+    if os.path.lexists(lock):
+        clear = f"rm {lock} && git -C {checkout.directory} stash --include-untracked"
+        raise Refused(
+            "source_locked",
+            f"A git is at work in the checkout {checkout.directory}, or was killed there: {lock} exists.",
+            f"Wait for it, or if there is none, take away the file and what it has left half way ({clear}),"
+            " then run again.",
+        )
+
+
 def tracked(directory: str, relative: str) -> frozenset[str]:
     """The names of the files below ``relative`` that git tracks, relative to ``directory``."""
     return frozenset(names("ls-files", "-z", "--", relative, directory=directory))

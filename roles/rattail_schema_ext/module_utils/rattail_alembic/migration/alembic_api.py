@@ -7,8 +7,12 @@ The only file that uses private names of Alembic's, each for want of a public wa
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_file_location
+from types import ModuleType
 from typing import Any
 
 
@@ -22,10 +26,29 @@ def alembic_config(config_file: str, options: Mapping[str, str]) -> Any:
     return config
 
 
+class _FromText(SourceFileLoader):
+    """Runs the text of a file, which is what was read, even where bytecode of something else was put beside it."""
+
+    def get_code(self, fullname: str) -> Any:  # noqa: ARG002  importlib's
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
+def _load(module_id: str, path: str | os.PathLike[str]) -> ModuleType:
+    """``load_module_py`` of Alembic's. What pip installed has bytecode of pip's, which saves a third of a second."""
+    own = str(path).endswith(".py") and "/site-packages/" not in str(path)
+    spec = spec_from_file_location(module_id, path, loader=_FromText(module_id, str(path)) if own else None)
+    assert spec and spec.loader
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def script_directory(config: Any, directories: Sequence[str] = ()) -> Any:
     """Alembic's ScriptDirectory, with other version locations than the config file's where some are given."""
     from alembic.script import ScriptDirectory
+    from alembic.util import pyfiles
 
+    pyfiles.load_module_py = _load
     script = ScriptDirectory.from_config(config)
     if directories:
         script.version_locations = list(directories)

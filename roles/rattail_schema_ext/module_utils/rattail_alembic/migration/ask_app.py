@@ -7,12 +7,20 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from ..cores import Core
 from ..problem import Refused
 from .alembic_api import alembic_config, declared_labels, loaded, run_env, script_directory
 from .child import Event, Outcome, Report, in_child
+from .connect_hook import intercept
+from .other_connections import set_session
+
+
+class _Answered(Exception):
+    """The app's own code has said what was asked."""
 
 
 def version_table(config_file: str, options: Mapping[str, str]) -> tuple[tuple[str, ...], str]:
@@ -22,9 +30,11 @@ def version_table(config_file: str, options: Mapping[str, str]) -> tuple[tuple[s
         def steps(_script: Any, rows: Any, context: Any) -> list[Any]:
             parts = (context.version_table_schema, context.version_table)
             report({"event": "rows", "rows": list(rows), "table": ".".join(filter(None, parts))})
-            return []
+            raise _Answered
 
-        run_env(alembic_config(config_file, options), steps, dont_mutate=True)
+        # What env.py does afterwards is not for a look to do.
+        with suppress(_Answered):
+            run_env(alembic_config(config_file, options), steps, dont_mutate=True)
 
     said = answer(in_child(work), "rows", "The app's env.py", config_file)
     return tuple(sorted(said["rows"])), said["table"]
@@ -41,6 +51,8 @@ def revisions(
     """
 
     def work(report: Report) -> None:
+        # A file that is only loaded has nothing to write.
+        intercept(lambda arguments: arguments, partial(set_session, read_only=True))
         script = script_directory(alembic_config(config_file, options), [path for _, path in directories])
         found = [
             {

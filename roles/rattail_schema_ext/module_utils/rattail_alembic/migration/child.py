@@ -8,11 +8,13 @@ over a pipe of its own in lines of JSON, its stdout and stderr go to a file, and
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import ctypes
 import glob
 import json
 import os
+import pickle
 import select
 import signal
 import sys
@@ -22,6 +24,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any, NoReturn
 
+from ..postgres.catalog import Catalog
 from ..problem import Refused, mask
 
 Event = dict[str, Any]
@@ -103,8 +106,8 @@ def in_child(work: Callable[[Report], None], listen: Report = lambda _event: Non
             raise
         _, status = os.waitpid(child, 0)
         output.seek(0)
-        printed = output.read().decode(errors="replace").splitlines()
-        outcome.output = mask("\n".join(printed[-_OUTPUT_LINES:]))
+        printed = mask(output.read().decode(errors="replace")).splitlines()
+        outcome.output = "\n".join(printed[-_OUTPUT_LINES:])
     if outcome.error is None and outcome.last("end") is None:
         _end_orphans()
         if os.WIFSIGNALED(status):
@@ -187,6 +190,9 @@ def _be_the_child(work: Callable[[Report], None], pipe: int, waiting: int, outpu
 
 def _describe(error: BaseException) -> Event:
     """The last word of a child that failed; ``problem`` is there where it was refused."""
+    if type(error).__name__ == "PendingRollbackError" and error.__context__:
+        # SQLAlchemy's, where an ``autocommit_block`` is left after its connection was lost
+        error = error.__context__
     origin = getattr(error, "orig", None) or error
     message = str(origin).strip()
     if isinstance(error, SyntaxError):
@@ -194,9 +200,57 @@ def _describe(error: BaseException) -> Event:
     return {
         "event": "error",
         "type": type(error).__name__,
-        "message": mask(message.partition("\n")[0]),
-        "statement": getattr(error, "statement", None),
+        "message": mask(message).partition("\n")[0],
+        "statement": mask(str(getattr(error, "statement", None) or "")),
         "sqlstate": getattr(origin, "pgcode", None) or getattr(origin, "sqlstate", None) or "",
         "problem": error.problem.as_dict() if isinstance(error, Refused) else None,
         "trace": mask("".join(traceback.format_exception(type(error), error, error.__traceback__))),
     }
+
+
+_CHARACTERS = 2_000
+_OF_A_REVISION = 20_000
+_OF_ALL = 200_000
+
+
+class Statements:
+    """The statements of one revision after another. With ``bounded`` long ones are cut, and too many are counted."""
+
+    def __init__(self, *, bounded: bool) -> None:
+        self._bounded = bounded
+        self._kept: list[str] = []
+        self._more = 0
+        self._left = _OF_ALL
+        self._room = _OF_A_REVISION
+
+    def add(self, text: str) -> None:
+        """A statement is executed."""
+        # masked before it is cut, since half a password is one, too
+        words = mask(" ".join(text.split()))
+        if self._bounded:
+            words = words if len(words) <= _CHARACTERS else f"{words[:_CHARACTERS]} …"
+            if self._more or len(words) > self._room:
+                self._more += 1
+                return
+            self._room -= len(words)
+            self._left -= len(words)
+        self._kept.append(words)
+
+    def take(self) -> list[str]:
+        """Those since the last time; in place of what is left out, a comment says how many there were."""
+        found = self._kept + ([f"-- and {self._more} more"] if self._more else [])
+        self._kept, self._more = [], 0
+        self._room = min(_OF_A_REVISION, self._left)
+        return found
+
+
+def packed(found: Catalog | None) -> str:
+    """For :func:`as_found`."""
+    return base64.b64encode(pickle.dumps(found)).decode() if found else ""
+
+
+def as_found(left: Event) -> Catalog | None:
+    """The catalog as the revision of a ``left`` or ``began`` event found it, where it was told."""
+    # The child is our own fork, and what it says has come over a pipe that nobody else has.
+    found: Catalog | None = pickle.loads(base64.b64decode(left["found"])) if left["found"] else None
+    return found

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
-from ..postgres.connection import driver
+from ..postgres.connection import connect, driver
+from ..postgres.url import Target
 
 # A cursor's methods that execute something, and what that is where their first argument is not its text.
 _TEXTS = {
@@ -69,6 +70,15 @@ def our_own() -> Iterator[None]:
         _ours.opening = False
 
 
+@contextmanager
+def our_cursor(target: Target) -> Iterator[Any]:
+    """A cursor of another session, which is not the app's."""
+    with our_own():
+        connection = connect(target)
+    with closing(connection), connection.cursor() as cursor:
+        yield cursor
+
+
 def plain_cursor(connection: Any) -> Any:
     """A cursor of which nobody is told, and whose rows are tuples, whatever class the app's connection has."""
     extensions = driver().extensions
@@ -98,7 +108,11 @@ def _telling(factory: type[Any], used: Callable[[Any], None], heard: Callable[[A
         heard(self, "commit")
         factory.commit(self)
 
-    return type(factory.__name__, (factory,), {"cursor": cursor, "commit": commit})
+    def tpc_prepare(self: Any) -> None:
+        heard(self, "prepare transaction")
+        factory.tpc_prepare(self)
+
+    return type(factory.__name__, (factory,), {"cursor": cursor, "commit": commit, "tpc_prepare": tpc_prepare})
 
 
 def _telling_method(original: Any, text: str, heard: Callable[[Any, str], None]) -> Any:

@@ -24,7 +24,12 @@ def words(difference: Any) -> list[str]:
         thing = f"{_KINDS.get(kind, kind)} {named}" + (f" of table {table}" if table else "")
     if action == "add":
         return [f"The models have the {thing}, the database has not."]
-    return [f"The database has the {thing}, the models have not."]
+    return [only_there(thing)]
+
+
+def only_there(thing: str) -> str:
+    """The sentence about what no model has."""
+    return f"The database has the {thing}, the models have not."
 
 
 def _altered(what: str, _schema: Any, table: str, column: str, _existing: Any, *values: Any) -> str:

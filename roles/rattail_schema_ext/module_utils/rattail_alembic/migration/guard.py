@@ -7,45 +7,41 @@ It knows nothing of Alembic: it is handed cursors, and told when a revision begi
 
 from __future__ import annotations
 
-import base64
-import pickle
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+import re
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from ..policy import rules
 from ..postgres import catalog, limits
 from ..postgres.catalog import Catalog
 from ..postgres.catalog_changes import difference, made_by_others, rewritten
-from ..postgres.connection import application_name, connect, run
+from ..postgres.connection import LOOK, PIN, application_name, driver, finish_cursors, first_line, run, undone
+from ..postgres.contents import quoted
 from ..postgres.lock import lock_lost
-from ..postgres.url import Target
-from ..problem import Refused, mask
-from .child import Event, Outcome, Report
-from .connect_hook import our_own, plain_cursor
-from .job import CLONE, ENFORCE, OFF, POISONED, REFUSE, TRANSACTION, Job
-from .other_connections import IDLE, WHICH, Beside
-from .written_rows import Violated, WrittenRows
+from ..problem import Refused
+from ..revisions import sql
+from .child import Report, Statements, packed
+from .connect_hook import our_cursor, plain_cursor
+from .job import ANTIDOTE, CLONE, ENFORCE, OFF, POISON, READ_ONLY, REFUSE, TRANSACTION, Job, Rehearsed, Unrehearsable
+from .other_connections import IDLE, WHICH, Beside, Meanwhile, is_pooled
+from .written_rows import VersionRows, Violated, WrittenRows
 
-_POISON = f"""
-create temporary table rattail_schema_ext_rehearsal ({POISONED} integer unique deferrable initially deferred);
-insert into rattail_schema_ext_rehearsal values (1), (1);
-"""
 _LOCKS = """
 select c.oid::regclass::text, l.mode from pg_locks l join pg_class c on c.oid = l.relation
 where l.pid = pg_backend_pid() and l.granted and l.mode not in ('AccessShareLock', 'RowShareLock')
 and c.relnamespace not in (select oid from pg_namespace where nspname ~ '^pg_|^information_schema$')
 """
+_SESSION = """
+select pg_catalog.current_database(), pg_catalog.pg_backend_pid(), pg_catalog.current_setting('role'),
+  (select r.rolname from pg_catalog.pg_roles r where r.rolname = session_user and r.rolsuper)
+"""
+_RUN_DEFERRED = "set constraints all immediate"
+_DEFERS = "select exists (select from pg_catalog.pg_trigger where tgdeferrable and not tgisinternal)"
+# as Alembic writes a version row
+_VERSION_ROW = re.compile(r"(?:INSERT INTO|UPDATE|DELETE FROM) (\S+) [^;]*")
 _LOCK_HELD = "select exists (select from pg_locks where locktype = 'advisory' and granted and pid = %s)"
 _TAKE_IT_FROM_THE_CONFIG = "Have it take the database from the app's config file, as Rattail's own does."
-
-
-class Rehearsed(Exception):
-    """A rehearsal came to its end: now everything is to be rolled back."""
-
-
-class Unrehearsable(Exception):
-    """A revision leaves its transaction, which no rehearsal in a transaction can show."""
 
 
 class Guard:
@@ -54,15 +50,27 @@ class Guard:
     def __init__(self, job: Job, report: Report) -> None:
         self.beside = Beside()
         self.statements = Statements(bounded=not job.rehearsal)
+        self.waits_for_commit = False  # whether a revision has asked SQLAlchemy to be called then
         self._job = job
         self._report = report
         self._revision = ""
         self._settings: dict[str, str] = {}
-        self._begun = False
-        self._transaction = 0
-        self._left = False
+        self._pin = PIN
+        self._versions: VersionRows | None = None
+        # whether the COMMIT will run something that a look before it could only try
+        self._deferring = False
+        self._heard, self._begun = 0, False
+        self._transaction, self._left = 0, False
+        # how a revision was about to leave a transaction that is only rehearsed
+        self._leaving = ""
+        self._path = ""
+        self._meanwhile = Meanwhile(self._committed)
+        self._guarded: bool | None = None
         self._catalog: Catalog | None = None
+        self._since: catalog.Since | None = None
         self._rows: WrittenRows | None = None
+        self._counted: WrittenRows | None = None
+        self._migrating: Any = None
         self._locks: set[tuple[str, str]] = set()
 
     def settle(self, connection: Any) -> None:
@@ -75,7 +83,7 @@ class Guard:
                 connection.close()
                 raise RuntimeError("it opened an asynchronous connection, which cannot be kept from writing")
             return
-        if self._job.unpooled and _is_pooled(connection):
+        if self._job.unpooled and is_pooled(connection):
             self.beside.add_unseen()
             return
         settings = self._job.limits.settings(connection.info.server_version)
@@ -93,60 +101,130 @@ class Guard:
 
     def hear(self, connection: Any, text: str) -> None:
         """A statement is about to be executed on a connection of the app's: see :meth:`WrittenRows.hear`."""
+        if connection is self._migrating:
+            row = _VERSION_ROW.fullmatch(text)
+            if text == "commit" and self.waits_for_commit and self._heard and self._counted is not None:
+                self._judge(plain_cursor(connection), self._counted)
+            self._heard += not (row and self._versions and row[1] == self._versions.name)
+            if self._job.rehearsal == TRANSACTION:
+                self._leaving = self._leaving or sql.ends_transaction(text)
+                self._refuse_leaving()
         if self._rows is not None:
+            if sql.ends_transaction(text) == "PREPARE TRANSACTION":
+                raise RuntimeError("it prepares a transaction (PREPARE TRANSACTION), which nobody would end")
             self._rows.hear(connection, text)
+        if self._meanwhile.hear(text, beside=self._begun and connection is not self._migrating and text != "commit"):
+            self._tell("anything")
 
-    def begin(self, cursor: Any) -> None:
-        """Refuse another database than the right one, and one that does not keep to the settings."""
+    def begin(self, cursor: Any, version_table: str, rows: Collection[str]) -> None:
+        """Refuse another database than the right one, and one that does not keep to the settings.
+
+        :param version_table: its name in ``env.py``, and ``rows`` those that Alembic has found there.
+        """
         job = self._job
-        if job.unpooled and _is_pooled(cursor.connection):
+        if job.unpooled and is_pooled(cursor.connection):
             raise Refused(
                 "env_pooled",
                 "The app's env.py connects through a pooler, where locks and timeouts would be lost.",
                 "Have it take the database from the app's config file, as Rattail's own does, "
                 "or lead its own URL to the PostgreSQL server itself.",
             )
-        [(database, pid)] = run(cursor, "select current_database(), pg_backend_pid()")
+        [(database, pid, role, superuser)] = run(cursor, _SESSION)
         if database != job.database:
             cause = f"The app's env.py connects to {database!r}, not to {job.database!r}."
             raise Refused("database_other", cause, _TAKE_IT_FROM_THE_CONFIG)
         if job.rehearsal == CLONE and job.redirect is not None:
-            with _our_cursor(job.redirect) as other:
+            with our_cursor(job.redirect) as other:
                 if run(other, WHICH) != run(cursor, WHICH):
                     cause = "The app's env.py does not connect to the copy that the upgrade is rehearsed on."
                     raise Refused("rehearsal_elsewhere", cause, _TAKE_IT_FROM_THE_CONFIG)
         self._begun = True
+        self._migrating = cursor.connection
+        self._versions = VersionRows(cursor, version_table, rows)
+        # Only a superuser can be somebody else.
+        self._pin += f"; set local session authorization {quoted(superuser)}" if superuser else ""
+        self._pin += f"; set local role {role if role == 'none' else quoted(role)}"
         self._settings = job.limits.settings(cursor.connection.info.server_version)
         limits.ensure(cursor, self._settings)
+        [(self._path,)] = run(cursor, "select current_setting('search_path')")
         self._report({"event": "connected", "pid": pid})
         if job.rehearsal == TRANSACTION:
-            cursor.execute(_POISON)
+            cursor.execute(POISON)
+
+    @contextmanager
+    def loading(self, cursor: Any) -> Iterator[None]:
+        """Around the import of the revision files, which is to do nothing to the database.
+
+        :raises Refused: where it tries to.
+        """
+        job, why = self._job, ""
+        guarded = job.policy == ENFORCE and not job.prefixes.keys().isdisjoint(job.only)
+        confine = guarded or job.rehearsal == TRANSACTION
+        self.beside.begin(cursor, confine=confine, everywhere=bool(job.rehearsal), watch=False)
+        self._heard = 0
+        try:
+            yield
+            why = "it uses the connection that migrates" if self._heard else ""
+        except Exception as error:
+            origin = getattr(error, "orig", error)
+            if getattr(origin, "pgcode", "") != READ_ONLY:
+                raise
+            why = f"{type(origin).__name__}: {first_line(str(origin))}"
+        self.beside.end(free=job.rehearsal != TRANSACTION)
+        if confine and why:
+            raise Refused(
+                "revision_at_import",
+                f"A revision file does something to the database when it is only loaded ({why}).",
+                "Move that into its upgrade().",
+            )
 
     def before(self, cursor: Any, revision: str) -> None:
         """A revision is about to run. One that is not free may write on its own connection only."""
         job = self._job
+        guarded = revision in job.prefixes and (job.policy != OFF or revision in job.leaving)
+        if not guarded:
+            self._run_deferred(cursor)
+        last, rows = self._catalog, self._counted
+        if not guarded:
+            self._catalog = self._counted = None
         self._revision, self._left = revision, False
-        self._put(cursor)
-        [(self._transaction,)] = run(cursor, "select txid_current()")
-        if revision in job.prefixes and (job.policy != OFF or revision in job.leaving):
-            # What the last revision left is what this one finds.
-            self._catalog = self._catalog or catalog.snapshot(cursor)
-        else:
-            self._catalog = None
+        self._meanwhile.begin()
+        # What an earlier one has set does not lead this one elsewhere.
+        self._put(cursor, search_path=self._path)
+        before, self._transaction = self._transaction, run(cursor, "select pg_catalog.txid_current()")[0][0]
+        if self._transaction != before or self._heard:
+            rows = None
         confine = job.rehearsal == TRANSACTION or (revision in job.prefixes and job.policy == ENFORCE)
         # Everywhere, since what is written past a copy would be in earnest.
-        self.beside.begin(cursor, confine=confine, everywhere=bool(job.rehearsal), watch=self._catalog is not None)
+        self.beside.begin(cursor, confine=confine, everywhere=bool(job.rehearsal), watch=guarded)
+        # What the last revision left is what this one finds.
+        with self._look(cursor) if guarded and not (rows and self._catalog) else nullcontext():
+            if guarded and self._catalog is None:
+                self._since, self._catalog = catalog.now(cursor), catalog.read(cursor)
+            if guarded and job.policy != OFF:
+                refuse = job.policy == ENFORCE and job.policy_data == REFUSE
+                self._counted = WrittenRows(
+                    cursor.connection,
+                    revision,
+                    job.prefixes[revision],
+                    self._report,
+                    refuse=refuse,
+                    other=self._other,
+                    last=rows,
+                )
+        found = packed(self._catalog) if revision in job.leaving else ""
+        if job.policy != OFF and not job.rehearsal and self._guarded == (not guarded):
+            # Where what a free revision may do ends, and where it begins.
+            found = packed(self._catalog or last)
+        self._guarded = guarded
         self.statements.take()
-        found = self._found() if revision in job.leaving else ""
         self._tell("began", transaction=self._transaction, found=found, confined=confine)
-        if self._catalog is not None and job.policy != OFF:
-            refuse = job.policy == ENFORCE and job.policy_data == REFUSE
-            prefixes = job.prefixes[revision]
-            self._rows = WrittenRows(cursor.connection, revision, prefixes, self._report, refuse=refuse)
+        self._rows = self._counted
 
     def after(self, cursor: Any) -> None:
         """The revision has run; its version row is not written yet. Raises Violated or WritesOutside."""
         rows, self._rows = self._rows, None
+        self._refuse_leaving()
         unheard = self._see_transaction(cursor)
         if rows is not None:
             rows.end(unheard=unheard)
@@ -159,13 +237,33 @@ class Guard:
             self._tell("rehearsed", sql=self.statements.take(), locks=taken)
         elif self._job.record:
             self._tell("executed", sql=self.statements.take())
+        self._heard = 0
+
+    def written(self, cursor: Any, heads: Collection[str], *, commits: bool) -> None:
+        """Alembic has written the version row, and has ``heads`` now; with ``commits``, the COMMIT comes next."""
+        heard, self._heard = self._heard, 0
+        assert self._versions is not None
+        self._versions.rows = sorted(heads)
+        self._tell("written", heads=self._versions.rows)
+        if self._counted is None:
+            return
+        if heard:
+            # Something that the revision registered has run.
+            self._judge(cursor, self._counted)
+        else:
+            self._violate(self._versions.violations(cursor, self._revision))
+        if commits:
+            self._run_deferred(cursor)
 
     def end(self, cursor: Any) -> None:
         """What comes next is the COMMIT: not of a rehearsal, nor where the lock was lost and others may migrate."""
         if self._job.rehearsal == TRANSACTION:
             raise Rehearsed("the rehearsal came to its end")
-        if self._job.lock_pid and not run(cursor, _LOCK_HELD, (self._job.lock_pid,))[0][0]:
-            raise lock_lost("the server does not show its lock any more")
+        with undone(cursor, PIN):
+            if self._job.lock_pid and not run(cursor, _LOCK_HELD, (self._job.lock_pid,))[0][0]:
+                raise lock_lost("the server does not show its lock any more")
+        # Else nothing is left to be executed on it.
+        self._migrating = self._migrating if self.waits_for_commit else None
 
     @contextmanager
     def outside(self, block: AbstractContextManager[None], cursor: Callable[[], Any]) -> Iterator[None]:
@@ -174,18 +272,31 @@ class Guard:
         :param cursor: gives one in whatever transaction there is then.
         :raises Unrehearsable: where nothing may be committed, or Violated where what it has written is refused.
         """
-        if self._job.rehearsal == TRANSACTION:
-            raise Unrehearsable(f"revision {self._revision} leaves its transaction (autocommit_block)")
+        self._leaving = "autocommit_block" if self._job.rehearsal == TRANSACTION else ""
+        self._refuse_leaving()
         if self._rows is not None:
             self._rows.leave()
-        self._tell_left("autocommit_block", self._found())
+        self._tell_left("autocommit_block", packed(self._catalog))
         with block:
             # A lock timeout would leave an invalid index behind (CREATE INDEX CONCURRENTLY).
             self._put(cursor(), lock_timeout="0")
-            yield
+            with self._meanwhile.outside():
+                yield
         self._put(cursor())
         if self._rows is not None:
-            self._rows.begin()
+            with undone(cursor(), PIN):
+                self._rows.begin()
+
+    def _refuse_leaving(self) -> None:
+        if self._leaving:
+            raise Unrehearsable(f"revision {self._revision} leaves its transaction ({self._leaving})")
+
+    def _committed(self) -> Catalog:
+        """What another session sees; nothing where nobody is to judge."""
+        if self._rows is None:
+            return {}
+        with our_cursor(self._job.redirect or self._job.target) as cursor:
+            return catalog.snapshot(cursor)
 
     def _put(self, cursor: Any, **other: str) -> None:
         """SET the settings once more, and a name that says which revision runs."""
@@ -199,10 +310,6 @@ class Guard:
         self._left = True
         self._tell("left", how=how, found=found)
 
-    def _found(self) -> str:
-        """The catalog as the revision found it, for :func:`as_found`: it tells what earlier ones made."""
-        return base64.b64encode(pickle.dumps(self._catalog)).decode() if self._catalog else ""
-
     def _see_transaction(self, cursor: Any) -> bool:
         """Notice a COMMIT or ROLLBACK of the revision's own, of which the driver knows nothing; whether it was one."""
         if self._left:
@@ -210,29 +317,75 @@ class Guard:
         if cursor.connection.info.transaction_status == IDLE:
             # The driver believes in a transaction; without one all that follows would commit by itself.
             cursor.execute("begin")
-        state = "select txid_current_if_assigned(), txid_status(%s::bigint)"
+        state = "select pg_catalog.txid_current_if_assigned(), pg_catalog.txid_status(%s::pg_catalog.int8)"
         [(now, before)] = run(cursor, state, (self._transaction,))
         if now == self._transaction:
             return False
         if before != "committed":
             # Earlier revisions are undone with it, and what came after it has committed by itself.
             self._tell_left("ROLLBACK", "")
-            raise RuntimeError("it ended its transaction with a ROLLBACK of its own")
-        self._tell_left("COMMIT", self._found())
+            how = "PREPARE TRANSACTION" if before == "in progress" else "ROLLBACK"
+            raise RuntimeError(f"it ended its transaction with a {how} of its own")
+        self._tell_left("COMMIT", packed(self._catalog))
         return True
 
-    def _judge(self, cursor: Any, rows: WrittenRows) -> None:
+    @contextmanager
+    def _look(self, cursor: Any) -> Iterator[None]:
+        """The database as the COMMIT would leave it, looked at without anything that a revision has set."""
+        poison = ANTIDOTE if self._job.rehearsal == TRANSACTION else ""
+        with undone(cursor):
+            try:
+                with_deferred = True
+                cursor.execute(f"{poison}{_RUN_DEFERRED}; {self._pin}; {_DEFERS}")
+            except driver().IntegrityError:
+                # A later revision may mend that. Else the COMMIT fails.
+                with_deferred = False
+                cursor.execute(f"rollback to {LOOK}; {self._pin}; {_DEFERS}")
+            self._deferring = cursor.fetchone()[0] or not with_deferred
+            yield
+
+    def _run_deferred(self, cursor: Any) -> None:
+        """Have run what revisions left for the COMMIT, and judge it: it may do otherwise than when it was tried."""
+        if self._deferring and self._counted is not None and self._job.rehearsal != TRANSACTION:
+            cursor.execute(_RUN_DEFERRED)
+            self._judge(cursor, self._counted if self._job.policy_data == REFUSE else None)
+            self._deferring = False
+
+    def _judge(self, cursor: Any, rows: WrittenRows | None) -> None:
         """Hold what the revision did against the policy."""
+        finish_cursors(cursor)
+        assert self._versions is not None
+        of_versions = self._versions.violations(cursor, self._revision)
+        with self._look(cursor):
+            found, refused = self._found_against_policy(cursor, rows)
+        self._violate(found + of_versions, refused=refused)
+
+    def _violate(self, found: list[dict[str, str]], *, refused: bool = False) -> None:
+        if found:
+            self._tell("violations", violations=found)
+        if refused or (found and self._job.policy == ENFORCE):
+            raise Violated(f"revision {self._revision} is against the policy")
+
+    def _found_against_policy(self, cursor: Any, rows: WrittenRows | None) -> tuple[list[dict[str, str]], bool]:
+        """What violates it, and whether rows were written that are refused."""
         job, revision, before = self._job, self._revision, self._catalog
         assert before is not None
-        now = self._catalog = catalog.snapshot(cursor)
+        # What is deferred has run in a look that is taken back; what was done beside, another transaction did.
+        since = None if self._deferring or self.beside.worked(cursor) else self._since
+        now, touched, moment = catalog.read_on(cursor, before, since)
+        self._catalog, self._since = now, None if self._deferring else moment
+        if rows is not None:
+            rows.count()
         prefixes = job.prefixes[revision]
-        changes, replaced = difference(before, now), rewritten(before, now)
+        changes, replaced = difference(before, now, touched), rewritten(before, now, touched=touched)
+        changes, theirs = self._meanwhile.tell_apart(changes)
+        if rules.violations(revision, theirs, prefixes):
+            self._tell("others", objects=[change.identity for change in theirs], beside=False)
         found = rules.violations(revision, changes, prefixes)
         suspect = found or rules.data_report([], replaced, prefixes)
-        if suspect and job.catalog is not None and not self._left:
+        if suspect and job.catalog is not None and touched is None and not self._left:
             # What another session sees as well was committed by one.
-            with _our_cursor(job.redirect or job.target) as other:
+            with self._other() as other:
                 elsewhere = (job.catalog, catalog.snapshot(other))
             ours, others = made_by_others(changes, now, *elsewhere)
             beside = self.beside.worked(cursor)
@@ -241,93 +394,7 @@ class Guard:
             # Nobody can say which of them it was.
             if not beside:
                 found, replaced = rules.violations(revision, ours, prefixes), rewritten(before, now, elsewhere)
-        refused = rows.judge(replaced)
-        if found:
-            self._tell("violations", violations=found)
-        if refused or (found and job.policy == ENFORCE):
-            raise Violated(f"revision {revision} is against the policy")
+        return found, rows is not None and rows.judge(replaced)
 
-
-@contextmanager
-def _our_cursor(target: Target) -> Iterator[Any]:
-    """A cursor of another session, which is not the app's."""
-    with our_own():
-        connection = connect(target)
-    with closing(connection), connection.cursor() as cursor:
-        yield cursor
-
-
-def _is_pooled(connection: Any) -> bool:
-    """Whether who answers is not who let us in: a pooler is between. It leaves no transaction open that was not."""
-    idle = connection.info.transaction_status == IDLE
-    with plain_cursor(connection) as cursor:
-        [(pid,)] = run(cursor, "select pg_backend_pid()")
-    if idle:
-        connection.rollback()
-    return bool(pid != connection.info.backend_pid)
-
-
-def left_unseen(cursor: Any, outcome: Outcome) -> Event | None:
-    """The ``left`` event of a revision that failed after a COMMIT of its own, and so before anybody noticed that."""
-    begun = outcome.unfinished
-    if begun is None:
-        return None
-    told = {event["event"]: event for event in outcome.events if event.get("revision") == begun["revision"]}
-    if "began" not in told or "left" in told or not _committed(cursor, told["began"]):
-        return None
-    return {"event": "left", "revision": begun["revision"], "how": "COMMIT", "found": told["began"]["found"]}
-
-
-def told_of_committed(cursor: Any, outcome: Outcome) -> list[Event]:
-    """What a run that failed has told of each revision that it had committed by then."""
-    began = [event for event in outcome.events if event["event"] == "began"]
-    committed = [event["revision"] for event in began if _committed(cursor, event)]
-    return [event for event in outcome.events if event.get("revision") in committed]
-
-
-def _committed(cursor: Any, began: Event) -> bool:
-    """Whether the transaction that a revision began in was committed, asked in another session."""
-    return run(cursor, "select txid_status(%s::bigint)", (began["transaction"],)) == [("committed",)]
-
-
-def as_found(left: Event) -> Catalog | None:
-    """The catalog as the revision of a ``left`` event found it, where it is known."""
-    # The child is our own fork, and what it says has come over a pipe that nobody else has.
-    found: Catalog | None = pickle.loads(base64.b64decode(left["found"])) if left["found"] else None
-    return found
-
-
-_CHARACTERS = 2_000
-_OF_A_REVISION = 20_000
-_OF_ALL = 200_000
-
-
-class Statements:
-    """The statements of one revision after another. With ``bounded`` long ones are cut, and too many are counted."""
-
-    def __init__(self, *, bounded: bool) -> None:
-        self._bounded = bounded
-        self._kept: list[str] = []
-        self._more = 0
-        self._left = _OF_ALL
-        self._room = _OF_A_REVISION
-
-    def add(self, text: str) -> None:
-        """A statement is executed."""
-        # masked before it is cut, since half a password is one, too
-        words = mask(" ".join(text.split()))
-        if self._bounded:
-            words = words if len(words) <= _CHARACTERS else f"{words[:_CHARACTERS]} …"
-            if self._more or len(words) > self._room:
-                self._more += 1
-                return
-            self._room -= len(words)
-            self._left -= len(words)
-        self._kept.append(words)
-
-    def take(self) -> list[str]:
-        """Those since the last time; in place of what is left out, a comment says how many there were."""
-        found = self._kept + ([f"-- and {self._more} more"] if self._more else [])
-        self._kept, self._more = [], 0
-        self._room = min(_OF_A_REVISION, self._left)
-        return found
+    def _other(self) -> AbstractContextManager[Any]:
+        return our_cursor(self._job.redirect or self._job.target)

@@ -25,6 +25,20 @@ READ_ONLY = "25006"
 # Its second row breaks the constraint, which is asked at COMMIT only: that transaction can end in no other way
 # than a rollback.
 POISONED = "nothing_of_this_is_committed"
+POISON = f"""
+create temporary table rattail_schema_ext_rehearsal ({POISONED} integer unique deferrable initially deferred);
+insert into rattail_schema_ext_rehearsal values (1), (1);
+"""
+# for as long as it is asked what else is deferred
+ANTIDOTE = "delete from pg_temp.rattail_schema_ext_rehearsal; "
+
+
+class Rehearsed(Exception):
+    """A rehearsal came to its end: now everything is to be rolled back."""
+
+
+class Unrehearsable(Exception):
+    """A revision leaves its transaction, which no rehearsal in a transaction can show."""
 
 
 @dataclass(frozen=True)

@@ -1,29 +1,35 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The app's other connections while a revision runs: which of them may only read, and whether any was used.
+"""The app's other connections while a revision runs, and other sessions: what may only read, and who did what.
 
 What a revision commits on another connection is neither undone with it nor told from what other sessions do.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from ..postgres.catalog import Catalog, Key
+from ..postgres.catalog_changes import Change, difference
 from ..postgres.connection import run
+from ..postgres.kinds import ALTERED_OUTSIDE
+from ..revisions.sql import alters_only
 from .connect_hook import plain_cursor
 
 # pq: PQTRANS_IDLE, PQTRANS_INTRANS
 IDLE, IN_TRANSACTION = 0, 2
 
 # Two servers may each have a database of that name.
-WHICH = "select current_database(), pg_postmaster_start_time()"
+WHICH = "select pg_catalog.current_database(), pg_catalog.pg_postmaster_start_time()"
 # A snapshot of the statistics is kept for the whole transaction otherwise.
-_NO_SNAPSHOT = "select pg_stat_clear_snapshot()"
-_LAST_QUERIES = "select pid, query_start::text from pg_stat_activity where pid = any (%s)"
+_NO_SNAPSHOT = "select pg_catalog.pg_stat_clear_snapshot()"
+_LAST_QUERIES = "select pid, query_start::text from pg_catalog.pg_stat_activity where pid = any (%s)"
 # From here to the savepoint's release a transaction that was there before can only read; nothing makes it write again.
 _HOLD = "savepoint rattail_schema_ext; set transaction read only"
-_HELD = "select transaction_timestamp()::text, current_setting('transaction_read_only')"
+_HELD = "select pg_catalog.transaction_timestamp()::text, pg_catalog.current_setting('transaction_read_only')"
 _SESSION = "session"
 
 
@@ -90,11 +96,11 @@ class Beside:
         status = connection.info.transaction_status
         if status == IDLE:
             if wanted and held != _SESSION:
-                _set_session(connection, read_only=True)
+                set_session(connection, read_only=True)
                 self._held[connection] = _SESSION
             elif held and not wanted:
                 if held == _SESSION:
-                    _set_session(connection, read_only=False)
+                    set_session(connection, read_only=False)
                 del self._held[connection]
         elif status == IN_TRANSACTION and wanted and not held:
             with plain_cursor(connection) as cursor:
@@ -118,13 +124,68 @@ class Beside:
             for connection, which in self._connections.items()
             if connection is not self._migrating and not connection.closed and which == self._which
         ]
+        if not pids:
+            return set()
         run(cursor, _NO_SNAPSHOT)
         return set(run(cursor, _LAST_QUERIES, (pids,)))
 
 
-def _set_session(connection: Any, *, read_only: bool) -> None:
+def is_pooled(connection: Any) -> bool:
+    """Whether who answers is not who let us in: a pooler is between. It leaves no transaction open that was not."""
+    idle = connection.info.transaction_status == IDLE
+    with plain_cursor(connection) as cursor:
+        [(pid,)] = run(cursor, "select pg_catalog.pg_backend_pid()")
+    if idle:
+        connection.rollback()
+    return bool(pid != connection.info.backend_pid)
+
+
+def set_session(connection: Any, *, read_only: bool) -> None:
     """Have a connection only read, or write again, from its next transaction on, also in one that it begins by SQL."""
     with plain_cursor(connection) as cursor:
         cursor.execute(f"set default_transaction_read_only to {'on' if read_only else 'default'}")
     connection.commit()
     connection.readonly = True if read_only else None
+
+
+class Meanwhile:
+    """What other sessions commit while a revision is outside of its transaction, as long as that can be told.
+
+    :param committed: reads what another session sees.
+    """
+
+    def __init__(self, committed: Callable[[], Catalog]) -> None:
+        self._committed = committed
+        self.begin()
+
+    def begin(self) -> None:
+        """A revision begins."""
+        self._outside, self._bounded = False, True
+        self._keys: set[Key] = set()
+
+    def hear(self, text: str, *, beside: bool) -> bool:
+        """A statement is about to be executed; whether it is the first one outside that can alter anything.
+
+        :param beside: whether that is on another connection than the revision's.
+        """
+        if not ((self._outside or beside) and self._bounded) or alters_only(text):
+            return False
+        self._bounded = False
+        return True
+
+    @contextmanager
+    def outside(self) -> Iterator[None]:
+        """Around what a revision does outside of its transaction."""
+        before = self._committed()
+        self._outside = True
+        try:
+            yield
+        finally:
+            self._outside = False
+        changes = difference(before, self._committed())
+        self._keys |= {each.key for each in changes if each.kind not in ALTERED_OUTSIDE}
+
+    def tell_apart(self, changes: Iterable[Change]) -> tuple[list[Change], list[Change]]:
+        """Those of ``changes`` that may be the revision's, and those that were made by others."""
+        theirs = [each for each in changes if self._bounded and each.key in self._keys]
+        return [each for each in changes if each not in theirs], theirs

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import gc
+import re
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -12,15 +14,21 @@ from typing import Any
 from weakref import WeakSet
 
 from ..postgres.connection import KEEPALIVES
+from ..postgres.contents import quoted
 from ..postgres.url import Target, leads_to
 from ..problem import Refused
 from . import drift
 from .alembic_api import alembic_config, applied, run_env, steps_to, steps_to_stamp
 from .ask_app import answer
 from .child import PAUSE, QUIET, Event, Outcome, Report, in_child
-from .connect_hook import intercept
+from .connect_hook import intercept, plain_cursor
 from .guard import Guard
 from .job import Job
+
+# Audit events (PEP 578) of what can reach the database unheard.
+_ELSEWHERE = ("os.fork", "os.forkpty", "os.posix_spawn", "os.system", "subprocess.Popen", "socket.connect")
+# as the role's own comparison of models and database does
+_READS = re.compile(r"\s*(select|show)\s", re.IGNORECASE)
 
 
 def migrate(job: Job, listen: Report) -> Outcome:
@@ -74,7 +82,8 @@ def _migrate(jobs: Sequence[Job], report: Report) -> None:
         guards[-1].beside.see(connection)
 
     def hear(connection: Any, text: str) -> None:
-        guards[-1].hear(connection, text)
+        if not (comparing and _READS.match(text)):
+            guards[-1].hear(connection, text)
 
     def record(_connection: Any, _cursor: Any, text: str, *_rest: Any) -> None:
         guards[-1].statements.add(text)
@@ -89,10 +98,15 @@ def _migrate(jobs: Sequence[Job], report: Report) -> None:
                 connection.close()
             report(PAUSE)
         guards.append(Guard(job, report))
-        _migrate_one(job, guards[-1], report)
+        comparing = False
+        context = _migrate_one(job, guards[-1], report)
+        comparing = True
+        if context is not None and job.compare:
+            report({"event": "drift", **_drift(context, job)})
 
 
-def _migrate_one(job: Job, guard: Guard, report: Report) -> None:
+def _migrate_one(job: Job, guard: Guard, report: Report) -> Any:
+    """Run a job; Alembic's context, where it came to that."""
     contexts: list[Any] = []
     # Loading the app makes hundreds of thousands of objects that all stay: nothing to collect, again and again.
     gc.disable()
@@ -102,29 +116,58 @@ def _migrate_one(job: Job, guard: Guard, report: Report) -> None:
         gc.enable()
 
         def cursor() -> Any:
-            """A DBAPI cursor of the migrating connection, in whatever transaction it is."""
-            return context.connection.connection.cursor()
+            """A plain cursor of the migrating connection, in whatever transaction it is, of which no guard hears."""
+            return plain_cursor(context.connection.connection.cursor().connection)
 
-        guard.begin(cursor())
+        def audit(name: str, _arguments: Any) -> None:
+            if name in _ELSEWHERE:
+                guard.beside.add_unseen()
+                guard.hear(None, name)
+
+        names = filter(None, (context.version_table_schema, context.version_table))
+        guard.begin(cursor(), ".".join(map(quoted, names)), rows)
+        sys.addaudithook(audit)
         contexts.append(context)
-        plan = steps_to(script, job.destination, rows, downward=job.downward)
+        of_env = tuple(context.on_version_apply_callbacks)
+        at_commit = context.connection.dispatch.commit
+        listening = len(at_commit)
+        with guard.loading(cursor()):
+            plan = steps_to(script, job.destination, rows, downward=job.downward)
         report({"event": "planned"})
         _refuse_unplanned(job, applied(script, rows), {step.revision.revision for step in plan})
         autocommit_block = context.autocommit_block
         context.autocommit_block = lambda: guard.outside(autocommit_block(), cursor)
+        each_commits = bool(context.opts.get("transaction_per_migration"))
+
+        def written(heads: set[str], **_more: Any) -> None:
+            guard.written(cursor(), heads, commits=each_commits or step is plan[-1])
+
+        def guarded(migration_fn: Any, revision: str) -> Any:
+            """A revision's ``upgrade()`` with the guard before and after it, in the same transaction."""
+
+            def run(**arguments: Any) -> None:
+                guard.before(cursor(), revision)
+                migration_fn(**arguments)
+                # The guard's look is after what a revision has registered with Alembic, before what is env.py's.
+                registered = [each for each in context.on_version_apply_callbacks if each not in (*of_env, written)]
+                context.on_version_apply_callbacks = (*registered, written, *of_env)
+                guard.after(cursor())
+                guard.waits_for_commit = len(at_commit) > listening
+
+            return run
+
         for step in plan:
             at = {"revision": step.revision.revision, "path": step.revision.path}
             report({"event": "applying", **at})
             started = time.monotonic()
-            step.migration_fn = _guarded(step.migration_fn, guard, cursor, at["revision"])
+            step.migration_fn = guarded(step.migration_fn, at["revision"])
             yield step
             report({"event": "applied", "seconds": round(time.monotonic() - started, 3), **at})
         guard.end(cursor())
 
     config = alembic_config(job.config_file, {})
     run_env(config, steps, destination=job.destination, directories=job.directories)
-    if contexts and job.compare:
-        report({"event": "drift", **_drift(contexts[0], job)})
+    return contexts[0] if contexts else None
 
 
 def _refuse_unplanned(job: Job, done: set[str], names: set[str]) -> None:
@@ -145,17 +188,6 @@ def _refuse_unplanned(job: Job, done: set[str], names: set[str]) -> None:
         )
 
 
-def _guarded(migration_fn: Any, guard: Guard, cursor: Callable[[], Any], revision: str) -> Any:
-    """A revision's ``upgrade()`` with the guard before and after it, in the same transaction."""
-
-    def run(**arguments: Any) -> None:
-        guard.before(cursor(), revision)
-        migration_fn(**arguments)
-        guard.after(cursor())
-
-    return run
-
-
 def _drift(context: Any, job: Job) -> dict[str, Any]:
     """How the app's own tables differ from its models, by Alembic's own comparison, now that everything is committed.
 
@@ -164,11 +196,18 @@ def _drift(context: Any, job: Job) -> dict[str, Any]:
     from alembic.autogenerate import compare_metadata
     from alembic.runtime.migration import MigrationContext
 
-    def own(name: str | None, kind: str, *_more: Any) -> bool:
-        return kind != "table" or job.own.owns("", name or "")
+    without_model = set[str]()
 
+    def own(name: str | None, kind: str, *_more: Any) -> bool:
+        if kind != "table" or not job.own.owns("", name or ""):
+            return kind != "table"
+        if name not in metadata.tables:
+            # Alembic would read all about it first.
+            without_model.add(str(name))
+        return name in metadata.tables
+
+    metadata = context.opts["target_metadata"]
     try:
-        metadata = context.opts["target_metadata"]
         if metadata is None:
             return {"differences": [], "error": "the app's env.py gives no target_metadata"}
         with context.connection.engine.connect() as connection:
@@ -179,7 +218,8 @@ def _drift(context: Any, job: Job) -> dict[str, Any]:
                 "include_object": lambda _object, name, kind, *_more: own(name, kind),
             }
             found = compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
-        return {"differences": [words for each in found for words in drift.words(each)], "error": ""}
+        tables = [drift.only_there(f"table {name}") for name in sorted(without_model)]
+        return {"differences": tables + [words for each in found for words in drift.words(each)], "error": ""}
     except Exception as error:
         message = str(error).partition("\n")[0]
         return {"differences": [], "error": f"{type(error).__name__}: {message}"}

@@ -8,13 +8,15 @@ the clock (a second since the last time, half a second before version 15).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from contextlib import suppress
 from typing import Any
 
 from ..policy import rules
 from ..policy.prefixes import Prefixes
 from ..postgres.catalog_changes import Owner
-from ..postgres.row_counts import Written, rows_written, written_between
+from ..postgres.connection import PIN, driver, run, undone
+from ..postgres.row_counts import Another, Written, rows_written, sequences_used, stays, written_between, written_to
 from ..revisions import sql
 from .child import Report
 from .connect_hook import plain_cursor
@@ -38,22 +40,41 @@ class WrittenRows:
 
     ``prefixes`` tells whose a table is, and ``refuse`` whether rows of others' tables are refused, and with them what
     cannot be counted. Events: ``data`` (``tables``), and once ``uncounted`` (``kind`` of the first such statement).
+    ``other`` gives a cursor of another session. Where nothing was executed since the ``last`` one was counted, what it
+    found holds.
     """
 
-    def __init__(self, connection: Any, revision: str, prefixes: Prefixes, report: Report, *, refuse: bool) -> None:
+    def __init__(
+        self,
+        connection: Any,
+        revision: str,
+        prefixes: Prefixes,
+        report: Report,
+        *,
+        refuse: bool,
+        other: Another,
+        last: WrittenRows | None = None,
+    ) -> None:
         self._connection = connection
         self._revision = revision
         self._prefixes = prefixes
         self._report = report
         self._refuse = refuse
+        self._other = other
         self._refused: WritesOutside | None = None
         self._told = False
         self._found: list[Written] = []
-        self.begin()
+        self._moved: set[Written] = set()
+        self._base: dict[int, Written] | None = last._base if last else None
+        self._sequences: dict[int, tuple[Any, ...]] = last._sequences if last else {}
+        self._outside = False
+        if last is None:
+            self.begin()
 
     def begin(self) -> None:
         """It is in a transaction, in which it has written nothing yet."""
-        self._base = self._written()
+        with plain_cursor(self._connection) as cursor:
+            self._base, self._sequences = rows_written(cursor), sequences_used(cursor, written_to(cursor))
         self._outside = False
 
     def hear(self, connection: Any, text: str) -> None:
@@ -75,7 +96,12 @@ class WrittenRows:
 
     def leave(self) -> None:
         """It is about to commit. Raises Violated where it has written rows that the policy refuses."""
-        self._count()
+        if self._connection.info.transaction_status == IN_TRANSACTION:
+            with plain_cursor(self._connection) as cursor:
+                # It would come with the COMMIT, after the count.
+                cursor.execute("set constraints all immediate")
+                with undone(cursor, PIN):
+                    self.count()
         if self._refuse and self.judge(()):
             raise Violated(f"revision {self._revision} is against the policy")
         self._outside = True
@@ -90,26 +116,34 @@ class WrittenRows:
             self._miss("COMMIT", "")
         if self._refused is not None:
             raise self._refused
-        self._count()
 
     def judge(self, rewritten: Iterable[Owner]) -> bool:
         """Tell of the rows that are not the extension's own (``rules.data_report``); whether they are refused."""
-        data = rules.data_report(self._found, rewritten, self._prefixes)
+        data = rules.data_report([*self._found, *self._moved], rewritten, self._prefixes)
         if data:
             tables = [{"revision": self._revision, **entry} for entry in data]
             self._report({"event": "data", "revision": self._revision, "tables": tables})
         return bool(data) and self._refuse
 
-    def _written(self) -> dict[int, Written] | None:
+    def count(self) -> None:
+        """Count what it has written so far, where it is still in its transaction."""
+        if self._outside or self._connection.info.transaction_status != IN_TRANSACTION:
+            return
         with plain_cursor(self._connection) as cursor:
-            return rows_written(cursor)
-
-    def _count(self) -> None:
-        if not self._outside and self._connection.info.transaction_status == IN_TRANSACTION:
-            now = self._written()
+            oids = written_to(cursor)
+            now = rows_written(cursor, oids)
             if self._base is not None and now is not None:
-                self._found = written_between(self._base, now, self._found)
+                grown = written_between(self._base, now)
+                foreign = [each for each in grown if rules.data_report([each], (), self._prefixes)]
+                gone = {each[:2] for each in foreign if not stays(cursor, each, self._other)}
+                kept = {oid: each for oid, each in now.items() if each[:2] not in gone}
+                self._found = written_between(self._base, kept, self._found)
+                now = {**self._base, **now}
             self._base = now
+            before, self._sequences = self._sequences, sequences_used(cursor, oids)
+            for oid, used in self._sequences.items():
+                if used != before.get(oid) and not self._prefixes.owns(*used[2:4]):
+                    self._moved.add(Written(used[0], used[1], updated=1))
 
     def _miss(self, kind: str, text: str) -> None:
         if self._refuse:
@@ -118,3 +152,39 @@ class WrittenRows:
         if not self._told:
             self._told = True
             self._report({"event": "uncounted", "revision": self._revision, "kind": kind})
+
+
+_LEADS_TO = "select pg_catalog.to_regclass(%s)::pg_catalog.oid"
+
+
+class VersionRows:
+    """The rows of the version table, which nobody but Alembic writes.
+
+    ``name`` is that of the table in ``env.py``, and ``rows`` are those that Alembic has read or written last.
+    """
+
+    def __init__(self, cursor: Any, name: str, rows: Collection[str]) -> None:
+        self.rows = sorted(rows)
+        self.name = name
+        [(self._oid,)] = run(cursor, _LEADS_TO, (name,))
+        with undone(cursor, PIN):
+            [(self._table,)] = run(cursor, "select %s::regclass::text", (self._oid,))
+        rows = f"array(select version_num::pg_catalog.text from {self._table})"
+        self._both = cursor.mogrify(_LEADS_TO, (name,)).decode() + f", {rows}"
+
+    def violations(self, cursor: Any, revision: str) -> list[dict[str, str]]:
+        """What ``revision`` did to them, and to where the name leads, as ``rules.violations`` has it."""
+        if self._oid is None:
+            return []
+        what, found = [], ["(not to be read)"]
+        with suppress(driver().Error), undone(cursor, self._both):
+            leads_to, rows = cursor.fetchone()
+            if leads_to not in (None, self._oid):
+                what.append(f"version table {self._table}, which another one hides")
+            found = sorted(rows)
+        if found != self.rows:
+            there, by_alembic = (", ".join(rows) or "none" for rows in (found, self.rows))
+            what.append(f"version rows of {self._table} ({there}; by Alembic {by_alembic})")
+        rule = "Only Alembic writes version rows: use alembic stamp by hand to be rid of one."
+        made = {"revision": revision, "action": "altered", "kind": "version rows", "rule": rule}
+        return [{**made, "object": each} for each in what]

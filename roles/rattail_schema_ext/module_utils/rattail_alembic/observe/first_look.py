@@ -9,6 +9,7 @@ hands over what takes more than that (see :class:`observation.Deeper`).
 from __future__ import annotations
 
 import os
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from ..host import environment, git
 from ..postgres.contents import VERSION_RIGHTS, VERSION_TABLE
 from ..postgres.contents import look_at as look_at_database
 from ..postgres.url import parse_url
-from ..problem import Refused
+from ..problem import Refused, learn
 from ..revisions import locations, plan
 from . import database_checks
 from .observation import Deeper, Observation
@@ -32,6 +33,7 @@ def look(request: Request, deeper: Deeper | None = None) -> Observation:
 
     :raises DeeperNeeded: where the answer takes more, and ``deeper`` was not given.
     """
+    learn("", *re.split(r"[^\w.-]+", str(request)))
     seen = Observation(request, deeper or Deeper())
     phases = (
         _look_at_environment,
@@ -95,9 +97,11 @@ def _look_at_source(seen: Observation) -> None:
     if repository is None:
         return
     if seen.checkout.modified:
+        git.refuse_locked(seen.checkout)
         raise _modified(seen.checkout)
     wanted = git.wanted(repository, seen.checkout)
     if wanted.differs_from(seen.checkout):
+        git.refuse_locked(seen.checkout)
         seen.deeper.look_at_commit(seen, repository, wanted)
     else:
         seen.wanted = wanted
@@ -144,8 +148,8 @@ def _look_at_config(seen: Observation) -> None:
             "and rattail_schema_ext_config_enabled is false.",
             f"Give it these options: {lines}.",
         )
-    # Where root owns it, root writes it, and only root could try.
-    if seen.config_owner == request.user:
+    # Where it is kept by root, root writes it, and only root could try.
+    if seen.config_owner == request.user or not config_file.is_kept(request.config_file, 0):
         config_file.refuse_irreplaceable(request.config_file)
 
 

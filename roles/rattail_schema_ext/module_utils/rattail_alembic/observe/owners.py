@@ -36,10 +36,9 @@ def of_locations(ready: Ready) -> dict[str, Prefixes]:
             own[location.spec] = prefixes.of_package(package, request.integration_prefixes)
     texts = (ready.texts.get(each.path, "") for each in ready.graph.revisions.values() if each.location == core)
     tables = frozenset(name for text in texts for name in _CREATES.findall(text))
-    return {
-        spec: Prefixes(mine, tuple(each for other, given in own.items() if other != spec for each in given), tables)
-        for spec, mine in own.items()
-    }
+    searched = frozenset(ready.contents.before_core)
+    others = {spec: tuple(each for other in own if other != spec for each in own[other]) for spec in own}
+    return {spec: Prefixes(mine, others[spec], tables, searched) for spec, mine in own.items()}
 
 
 def of_revisions(ready: Ready, whose: Mapping[str, Prefixes]) -> dict[str, Prefixes]:

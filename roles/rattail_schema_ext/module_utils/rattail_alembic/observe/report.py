@@ -7,7 +7,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
-from ..problem import mask
 from ..revisions import plan
 from ..revisions.graph import Graph
 from ..revisions.locations import Location, standard
@@ -53,7 +52,7 @@ def answer(seen: Observation, *, check_mode: bool = False, excused: Iterable[str
     if seen.section:
         found.config.section = Section(**seen.section.for_template())
         found.config.reasons = list(seen.section.reasons)
-    found.warn(*map(mask, seen.warnings))
+    found.warn(*seen.warnings)
     if absent and seen.problems:
         found.warn(f"Nothing can be told yet: {seen.problems[0].cause}")
     found.summary = _summary(seen, found)

@@ -116,7 +116,8 @@ def to_write(ready: Ready) -> Ready:
     direct = parse_url(database_url.direct_url(request.config_file, request.base, os.environ, request.database_option))
     found = look_at(direct, request.base.tables)
     refuse_another_place(seen, found, request.database_option)
-    found = replace(found, rows=seen.rows, other_version_tables=seen.other_version_tables)
+    searched = (*seen.before_core, *found.before_core)
+    found = replace(found, rows=seen.rows, other_version_tables=seen.other_version_tables, before_core=searched)
     return replace(ready, way=direct, contents=found)
 
 

@@ -75,16 +75,18 @@ class Prefixes:
 
     ``own`` are the prefixes of this extension and ``others`` those of the other packages. The longest that fits
     decides: where there is a ``poser_mobile``, ``poser_mobile_x`` is not poser's. ``reserved`` are the tables of the
-    core: they, and Continuum's version tables of them, are never own.
+    core: they, and Continuum's version tables of them, are never own. In the schemas that are ``searched`` before
+    core's, and in core's own, whatever they are called, each name needs a prefix, since it is found in core's place.
     """
 
     own: tuple[str, ...]
     others: tuple[str, ...] = ()
     reserved: frozenset[str] = frozenset()
+    searched: frozenset[str] = frozenset()
 
     def owns(self, schema: str, name: str) -> bool:
-        """Whether ``name`` has an own prefix, or lies in a schema that has one."""
-        return self._fits(schema) or self._fits(name)
+        """Whether ``name`` has an own prefix, or lies in a schema that has one and is not searched before core's."""
+        return (schema not in self.searched and self._fits(schema)) or self._fits(name)
 
     def is_core(self, name: str) -> bool:
         """Whether ``name`` is a table of the core, or the version table of one."""

@@ -27,6 +27,9 @@ def violations(revision: str, changes: Iterable[Change], prefixes: Prefixes) -> 
     found = []
     for change in changes:
         foreign = [owner for owner in change.owners if not _owns(prefixes, owner)]
+        if change.kind == "schema" and change.was:
+            # What is in it has come with it.
+            foreign += [owner for owner in change.owners if owner.name in prefixes.searched]
         if foreign:
             what = f"{change.identity} (was {change.was})" if change.was else change.identity
             made = {"revision": revision, "action": change.action, "kind": change.kind, "object": what}
@@ -59,7 +62,7 @@ def data_report(written: Iterable[Written], rewritten: Iterable[Owner], prefixes
 def _owns(prefixes: Prefixes, owner: Owner) -> bool:
     # no other role creates anything in an extension's own schema
     if owner.kind == "default privileges":
-        return prefixes.owns(owner.schema, "")
+        return prefixes.owns("", owner.schema)
     return kind_of(owner.kind).prefixable and prefixes.owns(owner.schema, owner.name)
 
 
@@ -75,6 +78,12 @@ def _rule(change: Change, foreign: Owner, prefixes: Prefixes) -> str:
         return (
             f"It belongs to {foreign}, which is not this extension's: put what the extension needs into a table of"
             f" its own, named {prefixes}, with a foreign key to it."
+        )
+    schema = foreign.name if foreign.kind == "schema" else foreign.schema
+    if schema in prefixes.searched and prefixes.owns("", schema):
+        return (
+            f"The app's search_path finds what is in schema {schema} in the place of core's: name it {prefixes},"
+            " or put it into a schema that is not on the search_path."
         )
     if change.action == CREATED:
         return (

@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, field, replace
+from functools import partial
 from operator import attrgetter
 
 from .catalog import Catalog, Key, Row
@@ -39,7 +40,7 @@ class Change:
     ``identity`` is the kind with the name, for a person, and ``was`` the same before a rename. ``table`` is the
     schema-qualified table (or view, or domain) that it is a part of, else empty. ``owners`` are all that are concerned:
     what it belonged to before and what it belongs to now, and both tables of an inheritance. ``key`` finds it in a
-    Catalog; ``undo`` and ``turn`` are for ``undo_sql``.
+    Catalog; ``undo`` gives statements that drop it, and is with ``turn`` for ``undo_sql``.
     """
 
     action: str
@@ -49,28 +50,35 @@ class Change:
     owners: tuple[Owner, ...]
     was: str = ""
     key: Key = field(default=(0, 0, 0, 0), compare=False, repr=False)
-    undo: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    undo: Callable[[], list[str]] = field(default=list, compare=False, repr=False)
     turn: int = field(default=0, compare=False, repr=False)
 
     def __str__(self) -> str:
         return f"{self.action} {self.identity}" + (f" (was {self.was})" if self.was else "")
 
 
-def difference(before: Catalog, after: Catalog) -> list[Change]:
+def difference(before: Catalog, after: Catalog, touched: Set[Key] | None = None) -> list[Change]:
     """What was created, altered and dropped between two looks.
 
     A table that was created is one change, and its columns, indexes and constraints are none.
+
+    :param touched: the keys of all that differs, where that is known.
     """
-    changes = list(_changes(_Names(before), _Names(after)))
+    changes = list(_changes(_Names(before), _Names(after), _differing(before, after) if touched is None else touched))
     # PostgreSQL itself makes indexes and constraints anew where the type of a column changes.
     remade = [change for change in changes if change.table and kind_of(change.kind).remade]
     created = {change.identity: change for change in remade if change.action == CREATED}
     again = created.keys() & {change.identity for change in remade if change.action == DROPPED}
-    replaced = [replace(created[identity], action=ALTERED, undo=()) for identity in sorted(again)]
+    replaced = [replace(created[identity], action=ALTERED, undo=list) for identity in sorted(again)]
     return [change for change in changes if change.action == ALTERED or change.identity not in again] + replaced
 
 
-def rewritten(before: Catalog, after: Catalog, others: tuple[Catalog, Catalog] | None = None) -> list[Owner]:
+def rewritten(
+    before: Catalog,
+    after: Catalog,
+    others: tuple[Catalog, Catalog] | None = None,
+    touched: Set[Key] | None = None,
+) -> list[Owner]:
     """Tables, materialized views and sequences that are in both looks, but with their rows in another file.
 
     TRUNCATE does that, and so do an ALTER TABLE that rewrites, ALTER SEQUENCE RESTART, CLUSTER and VACUUM FULL. What
@@ -78,9 +86,9 @@ def rewritten(before: Catalog, after: Catalog, others: tuple[Catalog, Catalog] |
     """
     names = _Names(after)
     found = []
-    for key, row in sorted(after.items()):
-        old = before.get(key)
-        if old is None or old.filenode == row.filenode or row.kind == "index":
+    for key in sorted(_differing(before, after) if touched is None else touched):
+        row, old = after.get(key), before.get(key)
+        if row is None or old is None or old.filenode == row.filenode or row.kind == "index":
             continue
         then, now = (look.get(key) for look in others) if others else (None, None)
         if not (then and now and then.filenode != now.filenode == row.filenode):
@@ -119,33 +127,47 @@ def _compared(rows: Catalog, change: Change) -> object:
 
 def undo_sql(changes: Iterable[Change]) -> list[str]:
     """Statements that drop what was created, in an order that works; they leave what was altered or dropped."""
-    created = [change for change in changes if change.action == CREATED and change.undo]
+    created = [change for change in changes if change.action == CREATED]
     # Oids grow: a later object may need an earlier one, and not the other way round.
     newest = sorted(created, key=lambda change: (-change.turn, change.key[1:]), reverse=True)
+    found = [change.undo() for change in newest]
     # Only a foreign key can make an earlier table need a later one.
-    first = [statement for change in newest for statement in change.undo[:-1]]
-    return first + [change.undo[-1] for change in newest]
+    first = [statement for statements in found for statement in statements[:-1]]
+    return first + [statements[-1] for statements in found if statements]
 
 
-def _changes(then: _Names, now: _Names) -> Iterator[Change]:
+def owner_of(rows: Catalog, key: Key) -> Owner:
+    """What the object of ``key`` is a part of in the end."""
+    names = _Names(rows)
+    return names.owner(names.root(key) or key)
+
+
+def _differing(before: Catalog, after: Catalog) -> set[Key]:
+    """Those of all that differs in any way."""
+    return {key for key, row in after.items() if before.get(key) != row} | (before.keys() - after.keys())
+
+
+def _changes(then: _Names, now: _Names, touched: Set[Key]) -> Iterator[Change]:
     before, after = then.rows, now.rows
-    both = before.keys() & after.keys()
-    created, dropped = after.keys() - both, before.keys() - both
+    created, dropped = ({key for key in touched if key not in rows} for rows in (before, after))
+    both = touched - created - dropped
     altered = {key for key in both if _STATE(before[key]) != _STATE(after[key])}
     granted = {key for key in both if before[key].acl != after[key].acl}
     # A row that only says more about another one alters that, if that one is there before and after.
     for key in created | dropped | altered:
         for row in (before.get(key), after.get(key)):
-            if row is None or row.kind or row.parent not in both:
+            if row is None or row.kind or row.parent not in before or row.parent not in after:
                 continue
             other = _other(key, row)
-            if other is None or other in both or (key in created and key[0] != TRIGGER):
+            stays = other is None or (other in before and other in after)
+            if stays or (key in created and key[0] != TRIGGER):
                 altered.add(row.parent)
     # What an extension holds is the extension's.
     extensions = {key for key in created | dropped | altered if key[0] == EXTENSION}
     held = {
         (key[1], key[2], 0, 0)
-        for key, row in (*before.items(), *after.items())
+        for rows in ((before, after) if extensions else ())
+        for key, row in rows.items()
         if key[0] == DEPEND and row.extra == "e" and row.parent in extensions
     }
     for action, keys, names, about in (
@@ -173,7 +195,7 @@ def _changes(then: _Names, now: _Names) -> Iterator[Change]:
                 tuple(dict.fromkeys(owners)),
                 about + was if was != identity else "",
                 key,
-                tuple(names.undo(key)) if action == CREATED else (),
+                partial(names.undo, key) if action == CREATED else list,
                 # a foreign key is dropped before what it refers to
                 0 if key[0] == CONSTRAINT and row.extra.isdigit() else kind_of(row.kind).turn,
             )

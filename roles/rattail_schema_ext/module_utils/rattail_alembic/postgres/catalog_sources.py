@@ -21,6 +21,9 @@ TRIGGER = 2620
 PUBLISHED = 6106
 FUNCTION = 1255
 LANGUAGE = 2612
+DEFAULT = 2604
+INDEX = 2610
+MEMBERS = 1261
 DATABASE = 1262
 ROLE = 1260
 
@@ -47,6 +50,11 @@ class Source(NamedTuple):
     acl: str = ""
     filenode: str = "0"
     extra: str = "''"
+
+    @property
+    def signed(self) -> bool:
+        """Whether each row says which transaction wrote it: not those of views, and not to everybody elsewhere."""
+        return self.catalog not in ("pg_roles", "pg_user_mappings", "pg_subscription")
 
 
 # What initdb creates has an oid below (access/transam.h, FirstNormalObjectId).
@@ -83,8 +91,8 @@ def _part(
     oid: int, catalog: str, kind: str, whole: int, column: str, where: str = "true", number: str = "0", **more: Any
 ) -> Source:
     """A catalog whose rows are parts of those of another: ``column`` and ``number`` refer to the catalog ``whole``."""
-    made = "in (select oid from relation)" if whole in (CLASS, ATTRIBUTE) else ">= 16384"
-    where = f"{where} and x.{column} {made}"
+    made = f"exists (select from relation r where r.oid = x.{column})"
+    where = f"{where} and {made if whole in (CLASS, ATTRIBUTE) else f'x.{column} >= 16384'}"
     return Source(oid, catalog, kind, parent=f"{whole}, x.{column}, {number}", where=where, **more)
 
 
@@ -135,7 +143,7 @@ SOURCES: tuple[Source, ...] = (
         acl="attacl",
     ),
     # every ALTER gives it a new oid
-    _part(2604, "pg_attrdef", "'default'", ATTRIBUTE, "adrelid", number="x.adnum", key="x.adrelid, x.adnum, 0"),
+    _part(DEFAULT, "pg_attrdef", "'default'", ATTRIBUTE, "adrelid", number="x.adnum", key="x.adrelid, x.adnum, 0"),
     _named(
         CONSTRAINT,
         "pg_constraint",
@@ -260,7 +268,9 @@ SOURCES: tuple[Source, ...] = (
         "'setting'",
         "case when x.setrole = 0 then pg_catalog.current_database() else pg_catalog.pg_get_userbyid(x.setrole) end",
         key="x.setdatabase, x.setrole, 0",
-        where=f"x.setdatabase in (0, {_THIS_DATABASE})",
+        # Those of other roles are as they are.
+        where=f"x.setdatabase in (0, {_THIS_DATABASE}) and (x.setrole = 0"
+        f" or pg_catalog.pg_has_role(session_user, x.setrole, 'MEMBER') or {_CHANGES_ROLES})",
     ),
     Source(
         DATABASE,
@@ -274,7 +284,7 @@ SOURCES: tuple[Source, ...] = (
     # its settings are pg_db_role_setting's
     Source(ROLE, "pg_roles", "'role'", "x.rolname", skip="rolconfig", where=_CHANGES_ROLES),
     Source(
-        1261,
+        MEMBERS,
         "pg_auth_members",
         "'role membership'",
         "pg_catalog.pg_get_userbyid(x.member) || ' in ' || pg_catalog.pg_get_userbyid(x.roleid)",

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from ..problem import Refused, mask
@@ -16,6 +17,14 @@ CONNECT_TIMEOUT_SECONDS = 10
 # The end of a connection is noticed after a minute, not after two hours.
 KEEPALIVES = {"keepalives": "1", "keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3"}
 ROLE = "rattail_schema_ext"
+# the savepoint of ``undone``
+LOOK = f"{ROLE}_look"
+# Whatever the session's settings are, a query then means what it says. Types and relations in pg_temp come first
+# where pg_temp is not named.
+PIN = (
+    "set local search_path = pg_catalog, pg_temp; set local quote_all_identifiers = off;"
+    " set local plan_cache_mode = force_generic_plan"
+)
 
 
 def arguments(target: Target) -> dict[str, str]:
@@ -49,7 +58,7 @@ def driver() -> Any:
 
 def unreachable(target: Target, message: str) -> Refused:
     """The refusal where libpq's error is ``message``."""
-    reason = mask(first_line(message))
+    reason = first_line(message)
     if "password authentication failed" in message or "no password supplied" in message:
         remedy = "Correct the user or the password in the database URL of the config file."
     elif "does not exist" in message:
@@ -60,8 +69,8 @@ def unreachable(target: Target, message: str) -> Refused:
 
 
 def first_line(message: str) -> str:
-    """The first line of an error's text that is not empty, without its full stop."""
-    return (message.strip().splitlines() or ["no reason given"])[0].rstrip(". ")
+    """The first line of an error's text that is not empty, without its full stop, and without passwords."""
+    return (mask(message).strip().splitlines() or ["no reason given"])[0].rstrip(". ")
 
 
 def application_name(app: str, phase: str) -> str:
@@ -76,3 +85,27 @@ def run(cursor: Any, query: str, parameters: Sequence[Any] | None = None) -> lis
     """The rows of a query; none for a statement that has no result."""
     cursor.execute(query, parameters)
     return list(cursor.fetchall()) if cursor.description else []
+
+
+@contextmanager
+def undone(cursor: Any, first: str = "") -> Iterator[None]:
+    """What is executed inside, settings included, is taken back: in a savepoint, or in a transaction of its own.
+
+    :param first: what is executed right away, in the same round trip.
+    """
+    connection = cursor.connection
+    # pq: PQTRANS_IDLE. Where the driver is to begin transactions, it does so before the savepoint.
+    alone = connection.autocommit and connection.info.transaction_status == 0
+    try:
+        cursor.execute(f"{'begin' if alone else f'savepoint {LOOK}'}; {first}")
+        yield
+    finally:
+        if not connection.closed:
+            cursor.execute("rollback" if alone else f"rollback to {LOOK}; release {LOOK}")
+
+
+def finish_cursors(cursor: Any) -> None:
+    """Run the queries of the session's cursors WITH HOLD to their end and close them, as else the COMMIT would."""
+    held = "select pg_catalog.quote_ident(name) from pg_catalog.pg_cursors where is_holdable"
+    while names := run(cursor, held):
+        cursor.execute("; ".join(f"move forward all in {name}; close {name}" for (name,) in names))

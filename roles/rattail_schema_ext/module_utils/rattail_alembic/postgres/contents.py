@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from select import select
 from typing import Any, NamedTuple
 
-from ..problem import Refused, mask
+from ..problem import Refused
 from .connection import CONNECT_TIMEOUT_SECONDS, arguments, connect, driver, first_line, run
 from .url import Target
 
@@ -90,7 +90,8 @@ class Contents:
     is none. ``version_rights`` are those of ``VERSION_RIGHTS`` that the role has on it. ``others`` are the tables on
     ``search_path`` that the role does not own. ``pooling`` is empty on a direct connection, else how the pooler works:
     ``SESSION``, ``TRANSACTION`` or ``UNKNOWN``. ``search_path_source`` is what set ``search_path``, in the words of
-    ``pg_settings``. ``incarnation`` is the same for two connections exactly when they lead to the same database of the
+    ``pg_settings``. ``before_core`` are the schemas, there or not, that it leads through until core's, and that one.
+    ``incarnation`` is the same for two connections exactly when they lead to the same database of the
     same running server.
     """
 
@@ -108,6 +109,7 @@ class Contents:
     read_only: bool = False
     pooling: str = ""
     search_path_source: str = ""
+    before_core: tuple[str, ...] = ()
     incarnation: str = field(default="", repr=False)
 
 
@@ -140,10 +142,20 @@ def look_at(target: Target, core_tables: Sequence[str]) -> Contents:
                     facts.update(rows=_rows(cursor, table), version_schema=schema, version_rights=rights)
     except driver().Error as error:
         raise _unreadable(
-            f"The database {target} cannot be looked at: {mask(first_line(str(error)))}.",
+            f"The database {target} cannot be looked at: {first_line(str(error))}.",
             "Read the log of the server, and of the pooler if there is one, then run again.",
         ) from None
+    path = _schemas(**{name: facts["identity"][name] for name in ("search_path", "user")})
+    core = facts.get("version_schema") or facts["schema"]
+    facts["before_core"] = path[: path.index(core) + 1] if core in path else path
     return Contents(**facts, other_version_tables=tuple(elsewhere), pooling=_pooling(target) if pooled else "")
+
+
+def _schemas(search_path: str, user: str) -> tuple[str, ...]:
+    """The schemas that a search_path names, as the server reads it for that user."""
+    words = re.findall(r'"((?:[^"]|"")*)"|([^\s,"]+)', search_path)
+    names = (quoted.replace('""', '"') or plain.lower() for quoted, plain in words)
+    return tuple(user if name == "$user" else name for name in names)
 
 
 def _unreadable(cause: str, remedy: str) -> Refused:

@@ -110,6 +110,8 @@ _KINDS = (
 )
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _KINDS}
+# What the statements alter that are known to ``revisions.sql.alters_only``
+ALTERED_OUTSIDE = ("index", "enum")
 # ``pg_class.relkind`` → kind
 RELATIONS: dict[str, str] = {letter: kind.name for kind in _KINDS for letter in kind.relkinds}
 

@@ -42,7 +42,7 @@ class Limits:
 
 def put(cursor: Any, settings: Mapping[str, str]) -> dict[str, str]:
     """SET the settings for the session, or until a ROLLBACK, and return each as the server writes it."""
-    calls = ", ".join(["set_config(%s, %s, false)"] * len(settings))
+    calls = ", ".join(["pg_catalog.set_config(%s, %s, false)"] * len(settings))
     cursor.execute(f"select {calls}", [word for pair in settings.items() for word in pair])
     return dict(zip(settings, cursor.fetchone()))
 
@@ -53,7 +53,7 @@ def ensure(cursor: Any, settings: Mapping[str, str]) -> None:
     :raises Refused: where the server does not keep to one.
     """
     wanted = put(cursor, settings)
-    cursor.execute("select " + ", ".join(["current_setting(%s)"] * len(wanted)), list(wanted))
+    cursor.execute("select " + ", ".join(["pg_catalog.current_setting(%s)"] * len(wanted)), list(wanted))
     for name, value in zip(wanted, cursor.fetchone()):
         # On a Unix socket there are no keepalives: the server answers 0.
         if value != wanted[name] and not (value == "0" and name.startswith("tcp_")):

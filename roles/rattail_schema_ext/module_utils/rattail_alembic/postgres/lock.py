@@ -17,7 +17,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..problem import Refused, mask
+from ..problem import Refused
 from .connection import ROLE, application_name, connect, driver, first_line, run, unreachable
 from .url import Target
 
@@ -99,8 +99,9 @@ class Lock:
 
     def failed(self, error: Exception) -> Refused:
         """The refusal where a statement on the lock's connection failed with ``error``."""
-        reason = mask(first_line(str(error)))
-        if self.connection.closed:
+        reason = first_line(str(error))
+        # Where the server has only gone the driver does not know yet that this is the end; but no server spoke.
+        if self.connection.closed or not getattr(error, "pgcode", None):
             return lock_lost(reason)
         cause = f"A statement failed while this run had the lock: {reason}."
         return Refused("database_failed", cause, "Read the log of the server, then run again.")

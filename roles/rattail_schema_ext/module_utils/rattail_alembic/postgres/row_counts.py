@@ -1,12 +1,26 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""How many rows of which table a transaction has written, as PostgreSQL counts them."""
+"""How many rows of which table a transaction has written, as PostgreSQL counts them, and which sequences it moved."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
+from ..problem import Refused
+from .connection import driver, run, undone
+
+# gives a cursor of another session
+Another = Callable[[], AbstractContextManager[Any]]
+# rows of a table that are looked at one by one
+_MOST = 10_000
+
+# INSERT and the like, nextval and setval keep this lock until the transaction ends, or the savepoint that is gone back
+# to. Large objects are rows of two catalogs, whose locks are not always kept.
+_LOCKED = """
+select pg_catalog.array_agg(distinct relation) || '{2613, 2995}' from pg_catalog.pg_locks
+where locktype = 'relation' and pid = pg_catalog.pg_backend_pid() and mode = 'RowExclusiveLock'"""
 # The functions behind pg_stat_xact_user_tables, without its joins.
 _COUNTS = """
 select x.* from (
@@ -15,13 +29,29 @@ select x.* from (
     pg_catalog.pg_stat_get_xact_tuples_updated(c.oid) as updated,
     pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid) as deleted
   from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-  where c.relkind = 'r' and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+  where (c.relkind in ('r', 'm') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+    or c.oid in (2613, 2995)) and {which}
 ) x
 where x.inserted + x.updated + x.deleted > 0"""
 
+# No rollback takes back what nextval and setval did. Only of one that is locked is the value asked, which locks it.
+_SEQUENCES = """
+select c.oid, n.nspname, c.relname, coalesce(tn.nspname, n.nspname), coalesce(t.relname, c.relname),
+  case when pg_catalog.has_sequence_privilege(c.oid, 'USAGE, SELECT') then pg_catalog.pg_sequence_last_value(c.oid) end
+from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace and n.nspname !~ '^pg_'
+left join pg_catalog.pg_depend d on d.classid = 1259 and d.objid = c.oid and d.refclassid = 1259 and d.refobjsubid > 0
+left join pg_catalog.pg_class t on t.oid = d.refobjid left join pg_catalog.pg_namespace tn on tn.oid = t.relnamespace
+where c.oid = any (%s::pg_catalog.oid[]) and c.relkind = 'S'"""
+# A row that is seen although the transaction that wrote it is in progress was written by this one, or by a savepoint of
+# its: of one that was rolled back nothing is seen. Its 32 bits of an id are counted from this transaction's.
+_FRESH = """
+select 1 from only {table} t,
+  lateral (select t.xmin::text::int8 as id, (t.xmin::text::int8 - {now} % {all} + {all}) % {all} as d) x
+where case when x.id > 2 and x.d < {all} / 2 then pg_catalog.txid_status({now} + x.d) = 'in progress' end limit 1"""
+
 
 class Written(NamedTuple):
-    """Numbers of rows of one table; those that a rolled-back savepoint wrote are among them."""
+    """Numbers of rows of one table; those that a rolled-back savepoint wrote are among them: see :func:`stays`."""
 
     schema: str
     table: str
@@ -30,15 +60,24 @@ class Written(NamedTuple):
     deleted: int = 0
 
 
-def rows_written(cursor: Any) -> dict[int, Written] | None:
+def written_to(cursor: Any) -> list[int]:
+    """The oids of what this transaction may have written rows of, apart from what it rolled back."""
+    [(oids,)] = run(cursor, _LOCKED)
+    return list(oids)
+
+
+def rows_written(cursor: Any, oids: list[int] | None = None) -> dict[int, Written] | None:
     """What this session wrote in the transaction so far, by the table's oid; None where ``track_counts`` is off.
 
     The counters may still hold numbers of an earlier transaction, so only the difference of two calls is reliable.
+
+    :param oids: only of these, see :func:`written_to`.
     """
     cursor.execute("select pg_catalog.current_setting('track_counts')")
     if cursor.fetchone()[0] != "on":
         return None
-    cursor.execute(_COUNTS)
+    which = "true" if oids is None else "c.oid = any (%s::pg_catalog.oid[])"
+    cursor.execute(_COUNTS.format(which=which), None if oids is None else (oids,))
     return {oid: Written(*rest) for oid, *rest in cursor.fetchall()}
 
 
@@ -57,3 +96,36 @@ def written_between(
             so_far = found.get((schema, table), [0, 0, 0])
             found[schema, table] = [a + b for a, b in zip(so_far, numbers)]
     return sorted(Written(schema, table, *numbers) for (schema, table), numbers in found.items())
+
+
+def sequences_used(cursor: Any, oids: list[int]) -> dict[int, tuple[Any, ...]]:
+    """The sequences among ``oids`` (see :func:`written_to`), for which this transaction has called nextval or setval.
+
+    Each has its schema and name, those of the table whose column owns it (else its own), and its value.
+    """
+    return {oid: tuple(rest) for oid, *rest in run(cursor, _SEQUENCES, (oids,))}
+
+
+def stays(cursor: Any, written: Written, other: Another) -> bool:
+    """Whether anything is left of what was counted, or was all of it rolled back to a savepoint or deleted again.
+
+    :param other: its session sees the rows that this transaction deleted.
+    """
+    table = ".".join('"' + name.replace('"', '""') + '"' for name in written[:2])
+    held = f"select ctid::text from only {table} where xmax::text <> '0' limit {_MOST + 1}"
+    try:
+        with undone(cursor):
+            [(now,)] = run(cursor, "select pg_catalog.txid_current()")
+            if run(cursor, _FRESH.format(table=table, now=now, all=2**32)):
+                return True
+            with other() as beside:
+                # A lock of our own may keep it from looking.
+                beside.execute("set lock_timeout = 100; set search_path = pg_catalog, pg_temp")
+                rows = run(beside, held)
+                # That a row is locked is written where its deletion is; for us such a row is still there.
+                ctids = [ctid for (ctid,) in rows]
+                there = run(cursor, f"select ctid::text from only {table} where ctid = any (%s::tid[])", (ctids,))
+                return len(rows) > _MOST or bool(({*rows} - {*there}) & {*run(beside, held)})
+    except (driver().Error, Refused):
+        # It cannot be told.
+        return True

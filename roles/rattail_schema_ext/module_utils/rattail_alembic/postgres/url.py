@@ -11,9 +11,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs, parse_qsl, unquote
 
-from ..problem import Refused
+from ..problem import Refused, learn
 
 # sqlalchemy.engine.url._parse_url. It is not anchored at its end.
 _URL = re.compile(
@@ -30,6 +30,7 @@ _URL = re.compile(
 # They pass the query on to libpq.
 _LIBPQ_DRIVERS = ("postgresql", "postgresql+psycopg2", "postgresql+psycopg")
 # Arguments of psycopg2.connect that are not libpq's, and so would not be strings.
+_SECRET = ("password", "sslpassword", "oauth_client_secret")
 _NOT_LIBPQ = ("dsn", "connection_factory", "cursor_factory", "async", "async_")
 
 
@@ -68,12 +69,26 @@ def leads_to(target: Target, arguments: Mapping[str, Any]) -> bool:
     return all(asked.get(name, "") == own.get(name, "") for name in ("host", "port", "dbname"))
 
 
+def learn_passwords(url: str) -> None:
+    """Have the passwords in a URL masked from now on; one that has an @ may end at the first or at the last."""
+    match = _URL.match(url)
+    if match is None:
+        return
+    names = [unquote(match[each] or "") for each in ("username", "ipv4host", "database")]
+    whole = re.match(r"[^:]+://[^:/]*:(.*)@", url)
+    for password in (match["password"], whole and whole[1]):
+        learn(unquote(password or ""), *names)
+    for name, value in parse_qsl(match["query"] or ""):
+        learn(value) if name in _SECRET else learn("", value)
+
+
 def parse_url(url: str) -> Target:
     """The database that SQLAlchemy's psycopg2 dialect would connect to.
 
     :raises Refused: for a URL that SQLAlchemy refuses, that its versions read differently, or of another driver, since
         others give query strings another meaning; only ``postgresql+psycopg`` uses libpq, too.
     """
+    learn_passwords(url)
     match = _URL.match(url)
     if match is None:
         raise _invalid("it does not begin with postgresql://")
@@ -83,7 +98,7 @@ def parse_url(url: str) -> Target:
             f"The database URL in the app's config is of {match['name']}://.",
             "Write postgresql:// instead, with a PostgreSQL database, and install psycopg2 for it.",
         )
-    if "@" in (match["ipv4host"] or ""):
+    if match["password"] is not None and "@" in f"{match['ipv4host']}{match['database']}":
         # It is the rest of a password, which must not be shown as the host.
         raise _invalid("its password has an @, which must be written %40")
     database = match["database"] or ""

@@ -188,6 +188,19 @@ def ends_transaction(text: str) -> str:
     return next((step.name for step in found if step.verb == TRANSACTION and step.name in _ENDS), "")
 
 
+# No code of anybody's runs in them: they have at most one pair of brackets, around columns.
+_ALTERS_ONLY = re.compile(
+    r"create (?:unique )?index concurrently [^()]*\( [^()]* \)[^()]*$|drop index concurrently "
+    r"|vacuum(?! .*(?:analyze|full))(?!\S)|alter type [^()]* add value |(?:set|reset) [^()]*$|$",
+    re.DOTALL,
+)
+
+
+def alters_only(text: str) -> bool:
+    """Whether the statements in ``text`` alter nothing but indexes and enumerations."""
+    return all(map(_ALTERS_ONLY.match, _statements(text)))
+
+
 _ROWS = "insert|update|delete|merge|execute"
 # What is said of a statement that can write rows, and how it begins
 _WRITES = _rules(

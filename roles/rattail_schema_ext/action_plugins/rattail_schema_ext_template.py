@@ -1,0 +1,16 @@
+# Copyright: rattail_schema_ext contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Writes a file from a template, and believes little of what the host says."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+# Ansible loads a plugin by its file, and knows nothing of what lies beside it.
+if str(Path(__file__).parent) not in sys.path:
+    sys.path.append(str(Path(__file__).parent))
+
+from rattail_schema_ext_door.steps import TemplateDoor as ActionModule
+
+__all__ = ["ActionModule"]

@@ -1,0 +1,83 @@
+"""What docs/security.md says: limits, so that the page changes when one of them is mended, and the modes of files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from support.places import ROOT
+from support.postgres import Database
+from support.server import Server
+from support.upgrades import upgrade
+
+TEXT = (ROOT / "docs" / "security.md").read_text()
+PAGE = " ".join(TEXT.split())
+
+
+def unnoticed(server: Server, sql: str) -> None:
+    """A revision does this, and the run says nothing of it."""
+    server.repository.add_revision("go past it", upgrade_sql=sql)
+    server.git("pull", "--quiet")
+    answer = upgrade(server)
+    said = (answer["failure"], answer["state"], answer["violations"], answer["data"], answer["warnings"])
+    assert said == ("", "current", [], [], [])
+
+
+def test_a_superuser_s_grants_on_what_is_postgresql_s_own(
+    make_server: Callable[..., Server], make_database: Callable[..., Database]
+) -> None:
+    assert "what is PostgreSQL's own (`pg_catalog`)" in PAGE
+    server = make_server(deployed=True, content=replace(make_database("poser"), user="postgres"))
+    unnoticed(server, "grant execute on function pg_catalog.pg_read_file(text) to public")
+    assert server.sql("select has_function_privilege('public', 'pg_read_file(text)', 'execute')") == [(True,)]
+
+
+def test_the_password_of_a_role(cloning: Server) -> None:
+    assert "`ALTER ROLE … PASSWORD`" in PAGE
+    unnoticed(cloning, "alter role current_user password 'changed it'")
+    password = "select rolpassword is not null from pg_authid where rolname = %s"
+    assert cloning.database.sql(password, cloning.database.user, user="postgres") == [(True,)]
+
+
+TAKE_AWAY = "delete from pg_temp.rattail_schema_ext_rehearsal; commit"
+GONE_ABOUT = {
+    "past the driver's cursors": "import psycopg2\ncursor = op.get_bind().connection.cursor()\n"
+    f"psycopg2.extensions.cursor.execute(cursor, {TAKE_AWAY!r})",
+    "in what looks like a literal": "run = op.get_bind().exec_driver_sql\n"
+    "run('set standard_conforming_strings = off')\n"
+    f"""run(r"select 'a\\''; {TAKE_AWAY}; select ''")""",
+}
+
+
+@pytest.mark.parametrize("way", GONE_ABOUT)
+def test_a_rehearsal_in_a_transaction_that_is_gone_about(deployed: Server, way: str) -> None:
+    assert "`rehearsal: transaction`" in PAGE
+    deployed.repository.add_revision(way, upgrade=f"op.execute('create table poser_crate (id int)')\n{GONE_ABOUT[way]}")
+    deployed.git("pull", "--quiet")
+    answer = upgrade(deployed, rehearsal="transaction")
+    assert "cannot be rehearsed in a transaction" in answer["failure"], answer["failure"]
+    assert deployed.database.tables("poser\\_crate") == ["poser_crate"]
+
+
+def test_what_is_written_has_the_mode_that_the_page_says(deployed: Server) -> None:
+    deployed.repository.add_revision("add crates", upgrade_sql="create table poser_crate (id integer)")
+    deployed.write_config()
+    deployed.config.chmod(0o660)
+    run = deployed.run_role({"rattail_schema_ext_backup": "full", "rattail_schema_ext_config_backup": True})
+    assert run.rc == 0, run.output
+    app = deployed.config.parent
+    history, backups = app / "schema-history", app / "backups"
+    [dump], [manifest], [copy] = (backups.glob("*.dump"), backups.glob("*.json"), app.glob("rattail.conf.*~"))
+    wanted = {
+        "the history": (history, history / "poser.history.jsonl"),
+        "checksums of applied revision files": (history / "poser.checksums.json",),
+        "backups": (backups, dump),
+        "what is known of each backup": (manifest,),
+    }
+    rows = re.findall(r"^\| (.*?) \| .* \| (.*?) \|$", TEXT, re.MULTILINE)
+    for what, paths in wanted.items():
+        modes = [f"{path.stat().st_mode & 0o7777:04o}" for path in paths]
+        assert [re.findall("0[0-7]{3}", mode) for each, mode in rows if each == what] == [modes], what
+    assert {path.stat().st_mode & 0o777 for path in (deployed.config, copy)} == {0o660}
