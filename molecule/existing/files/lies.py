@@ -18,7 +18,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "tests" / "integration"))
 
-from support.lies import (  # noqa: E402
+from support.lies import (  # noqa: E402  found by the line above
     COMMIT,
     DEEDS,
     ESCAPES,
@@ -33,7 +33,7 @@ from support.lies import (  # noqa: E402
     will_say,
     written,
 )
-from support.runs import ansible  # noqa: E402
+from support.runs import ansible  # noqa: E402  found by the line above
 
 # On the server, where side_effect.yml unpacks them, and what is root's there.
 PLACE, ROOTS = "/srv/lies", "/etc/lies"

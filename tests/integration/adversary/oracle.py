@@ -12,26 +12,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from support.catalogs import IN_PLACE, LEFT_OUT, SHARED
+
 _OWN_NAME = "~ '^_*(batch_)?poser_'"
-# What ANALYZE writes, and what belongs to the whole server, where other tests are at work.
-_LEFT_OUT = {
-    *("pg_statistic", "pg_statistic_ext_data", "pg_authid", "pg_auth_members", "pg_tablespace", "pg_parameter_acl"),
-    *("pg_subscription", "pg_replication_origin", "pg_subscription_rel"),
-}
-_SHARED = {
-    "pg_database": "t.datname = current_database()",
-    "pg_db_role_setting": "t.setdatabase = (select oid from pg_database where datname = current_database())",
-    "pg_shdepend": "t.dbid = (select oid from pg_database where datname = current_database())",
-    "pg_shdescription": "t.objoid = (select oid from pg_database where datname = current_database())",
-    "pg_shseclabel": "t.objoid = (select oid from pg_database where datname = current_database())",
-}
-# What VACUUM, ANALYZE and CREATE INDEX put into rows as they stand, rolled back or not.
-_IN_PLACE = {
-    "pg_class": {"relpages", "reltuples", "relallvisible", "relallfrozen", "relfrozenxid", "relminmxid"}
-    | {"relhasindex", "relhasrules", "relhastriggers", "relhassubclass"},
-    "pg_database": {"datfrozenxid", "datminmxid"},
-    "pg_index": {"indcheckxmin"},
-}
+_LEFT_OUT = {*LEFT_OUT, "pg_subscription_rel"}
+# More that is put into rows as they stand, rolled back or not.
+_IN_PLACE = {**IN_PLACE, "pg_class": {*IN_PLACE["pg_class"], "relhassubclass"}, "pg_index": {"indcheckxmin"}}
 # Objects are told by catalog and oid; ``own`` holds those of the app, ``passing`` those of temporary tables.
 _WITH = f"""
 with space as (select oid, nspname {_OWN_NAME.replace("poser_", "poser(_|$)")} as own, nspname ~ '^pg_(toast_)?temp_' as
@@ -180,7 +166,7 @@ def _catalog_query(catalogs: tuple[tuple[str, tuple[str, ...]], ...]) -> str:
         if name == "pg_default_acl":
             in_own = "exists (select from space where oid = t.defaclnamespace and own)"
             own = f"case when {in_own} then 'own' else 'foreign' end"
-        where = _SHARED.get(name, "true")
+        where = SHARED.get(name, "true")
         key = next((column for column in _KEYS if column in columns), "") if name not in _SMALL_NUMBERS else ""
         if key:
             # Of PostgreSQL's own objects it is enough to know the transactions that wrote them.

@@ -11,12 +11,12 @@ from .postgres import Database
 
 # What ANALYZE writes, and what belongs to the whole server, where other tests are at work: its roles, settings of
 # whole roles, tablespaces, subscriptions and replication.
-_LEFT_OUT = {
+LEFT_OUT = {
     *("pg_statistic", "pg_statistic_ext_data"),
     *("pg_authid", "pg_auth_members", "pg_tablespace", "pg_parameter_acl", "pg_subscription", "pg_replication_origin"),
 }
 # Of what is the whole server's, what is said of this database.
-_SHARED = {
+SHARED = {
     "pg_database": "t.datname = current_database()",
     "pg_db_role_setting": "t.setdatabase = (select oid from pg_database where datname = current_database())",
     "pg_shdepend": "t.dbid = (select oid from pg_database where datname = current_database())",
@@ -24,7 +24,7 @@ _SHARED = {
     "pg_shseclabel": "t.objoid = (select oid from pg_database where datname = current_database())",
 }
 # What VACUUM, ANALYZE and CREATE INDEX put into rows as they stand, rolled back or not (heap_inplace_update).
-_IN_PLACE = {
+IN_PLACE = {
     "pg_class": {"relpages", "reltuples", "relallvisible", "relallfrozen", "relfrozenxid", "relminmxid"}
     | {"relhasindex", "relhasrules", "relhastriggers"},
     "pg_database": {"datfrozenxid", "datminmxid"},
@@ -40,12 +40,12 @@ def catalogs(database: Database) -> list[str]:
     """A line for each catalog: how many rows it has, and a digest of them all, each with the transaction it is of."""
     queries = []
     for name, columns in database.sql(_COLUMNS, user="postgres"):
-        if name not in _LEFT_OUT:
-            kept = ", ".join(f't."{column}"' for column in columns if column not in _IN_PLACE.get(name, ()))
+        if name not in LEFT_OUT:
+            kept = ", ".join(f't."{column}"' for column in columns if column not in IN_PLACE.get(name, ()))
             queries.append(
                 f"select '{name} ' || count(*) || ' ' || coalesce(md5(string_agg(r.digest, '' order by r.digest)), '') "
                 f"from (select md5(row(t.xmin, {kept})::text) as digest from pg_catalog.{name} t "
-                f"where {_SHARED.get(name, 'true')}) r"
+                f"where {SHARED.get(name, 'true')}) r"
             )
     return sorted(f"catalog {line}" for (line,) in database.sql(" union all ".join(queries), user="postgres"))
 

@@ -128,7 +128,7 @@ class _Reading:
         if get_origin(kind) is Union:
             [kind] = [each for each in get_args(kind) if each is not type(None)]
         if is_dataclass(kind):
-            # is_dataclass() holds of instances, too, and types are looked up here only
+            # mypy: is_dataclass() holds of instances, too
             return self.built(kind, value) if isinstance(value, Mapping) and value else None  # type: ignore[arg-type]
         if get_origin(kind) is list:
             [inner] = get_args(kind)
