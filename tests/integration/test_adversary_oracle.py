@@ -30,4 +30,5 @@ def test_it_tells_what_is_foreign(arena: Arena, group: dict[str, Action]) -> Non
                     before = look(cursor)
             if bool(differ) != (group is not _HONEST):
                 wrong.append((name, differ))
+    arena.renew()
     assert not wrong

@@ -106,10 +106,11 @@ class Arena:
             file.unlink()
         self._now = after = self.look()
         if after != before:
-            self._renew()
+            self.renew()
         return Seen(revision, answer, before, after)
 
-    def _renew(self) -> None:
+    def renew(self) -> None:
+        """Have the database be as the template has it."""
         self._postgres.drop(self.database)
         self._postgres.create(self._template, self.database.name)
         self._set_search_path()
