@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -12,7 +14,7 @@ from adversary.arena import AS_IT_WAS, template
 from adversary.oracle import Picture, look
 from support import spare
 from support.gate import Gate
-from support.postgres import Database, Postgres
+from support.postgres import OWNER, Database, Postgres
 from support.server import Server
 from support.spare import Spare
 from support.upgrades import Upgrade, upgrade
@@ -185,3 +187,30 @@ def test_the_database_server_is_gone(
     assert NOBODY in answer["failure"] and "they cannot be read now" in answer["failure"], answer["failure"]
     assert (database.heads() != {CORE_HEAD, POSER_HEAD}) == PHASES[phase]
     converges(server, before)
+
+
+def test_somebody_rewrites_a_catalog_of_the_whole_cluster(
+    fallible: tuple[Spare, Database], make_server: Callable[..., Server]
+) -> None:
+    """He waits for the revision's transaction, and every query of others for him: it must not wait for one of ours."""
+    found, whole = fallible
+    database = Postgres(found.server).create(whole.name, "store_rewritten")
+    server = make_server(deployed=True, content=database)
+    gate = Gate(server.root / "gate")
+    server.repository.add_revision("x", upgrade=f"{TABLE}\n{gate.python}")
+    # What is told of one that leaves its transaction does not fit into a pipe that nobody reads.
+    server.repository.add_revision("y", upgrade="with op.get_context().autocommit_block():\n    pass")
+    server.git("pull", "--quiet")
+    with database.connect("postgres") as admin, ThreadPoolExecutor() as beside:
+        admin.autocommit = True
+        run = Upgrade(server)
+        with gate.reached():
+            # So that nobody has in memory what that catalog holds.
+            admin.cursor().execute(f"alter role {OWNER} connection limit 100; set statement_timeout = '30s'")
+            rewriting = beside.submit(admin.cursor().execute, "vacuum full pg_authid")
+            # Nobody can ask the server any more. Meanwhile the run says again what it is at.
+            time.sleep(6)
+            gate.remove()
+        answer = run.finish(60)
+        rewriting.result(60)
+    assert (answer["failure"], len(answer["applied"])) == ("", 2)

@@ -3,7 +3,7 @@
 """A forked child in which the app's code can do what it likes.
 
 Whatever the app does to its process (print, ``os.chdir``, ``sys.exit``, ``os._exit``) it does to the child. That speaks
-over a pipe of its own in lines of JSON, its stdout and stderr go to a file, and it dies with its parent.
+in lines of JSON and never waits to be heard, its stdout and stderr go to a file, and it dies with its parent.
 """
 
 from __future__ import annotations
@@ -72,25 +72,28 @@ def in_child(work: Callable[[Report], None], listen: Report = lambda _event: Non
     :param listen: gets each event as it comes, and ``QUIET`` every tenth of a second without one. What it raises ends
         the child, and is raised here.
     """
+    # A pipe that is full would stop the child, in a transaction for which others, and we for them, may be waiting. So
+    # what it says goes into memory, and over the pipe comes only that there is something new.
     reading, writing = os.pipe()
+    os.set_blocking(writing, False)
     waiting, waking = os.pipe()
     parent = os.getpid()
     # What the child leaves behind becomes ours.
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    with tempfile.TemporaryFile() as output:
+    with tempfile.TemporaryFile() as output, os.fdopen(os.memfd_create("said"), "r+b", buffering=0) as said:
         sys.stdout.flush()
         sys.stderr.flush()
         child = os.fork()
         if child == 0:
             os.close(reading)
             os.close(waking)
-            _be_the_child(work, writing, waiting, output.fileno(), parent)
+            _be_the_child(work, said, writing, waiting, output.fileno(), parent)
         os.close(writing)
         os.close(waiting)
         outcome = Outcome()
         try:
             with os.fdopen(reading, "rb", buffering=0) as pipe, os.fdopen(waking, "wb", buffering=0) as wake:
-                for event in _events(pipe, child):
+                for event in _events(said, pipe, child):
                     listen(event)
                     if event["event"] == "error":
                         outcome.error = event
@@ -117,26 +120,27 @@ def in_child(work: Callable[[Report], None], listen: Report = lambda _event: Non
     return outcome
 
 
-def _events(pipe: IO[bytes], child: int) -> Iterator[Event]:
+def _events(said: IO[bytes], pipe: IO[bytes], child: int) -> Iterator[Event]:
     """What the child says, until its last word or its end; a process that it left behind may hold the pipe open."""
-    text = b""
+    text, heard = b"", 0
     while True:
-        # Whether the child has ended is asked before the pipe is emptied, so that nothing it said is missed.
+        # Whether the child has ended is asked before we listen, so that nothing it said is missed.
         ended = os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-        if not select.select([pipe], [], [], 0 if ended else _PATIENCE_SECONDS)[0]:
-            if ended:
-                return
-            yield QUIET
-            continue
-        more = pipe.read(65536)
-        if not more:
-            return
+        new = select.select([pipe], [], [], 0 if ended else _PATIENCE_SECONDS)[0]
+        closed = new and not pipe.read(65536)
+        # not from where the child is about to write
+        more = os.pread(said.fileno(), os.fstat(said.fileno()).st_size - heard, heard)
+        heard += len(more)
         *lines, text = (text + more).split(b"\n")
         for line in lines:
             event = json.loads(line)
             yield event
             if event["event"] in ("error", "end"):
                 return
+        if ended or closed:
+            return
+        if not more:
+            yield QUIET
 
 
 def _end_orphans() -> None:
@@ -158,12 +162,13 @@ def _end_orphans() -> None:
             os.waitpid(orphan, 0)
 
 
-def _be_the_child(work: Callable[[Report], None], pipe: int, waiting: int, output: int, parent: int) -> NoReturn:
+def _be_the_child(
+    work: Callable[[Report], None], said: IO[bytes], pipe: int, waiting: int, output: int, parent: int
+) -> NoReturn:
     try:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
-        stream = os.fdopen(pipe, "wb")
         with open(os.devnull, "rb") as nothing:
             os.dup2(nothing.fileno(), 0)
         os.dup2(output, 1)
@@ -172,8 +177,9 @@ def _be_the_child(work: Callable[[Report], None], pipe: int, waiting: int, outpu
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
 
         def report(event: Event) -> None:
-            stream.write(json.dumps(event).encode() + b"\n")
-            stream.flush()
+            said.write(json.dumps(event).encode() + b"\n")
+            with contextlib.suppress(BlockingIOError):
+                os.write(pipe, b"\n")
             if event == PAUSE:
                 os.read(waiting, 1)
 
