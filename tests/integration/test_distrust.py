@@ -164,27 +164,35 @@ def test_facts_of_the_tasks_before_do_not_choose_those_after(liar: Liar) -> None
     assert run.rc == 2 and "facts of the host hold rattail_schema_ext_after_tasks" in run.message, run.output
 
 
+def after_facts(liar: Liar, **vars: str) -> Path:
+    """A playbook in which a task of its own asks the environment's Python before the role runs with ``vars``."""
+    asks = {
+        "ansible.builtin.ping": {},
+        "become_user": "nobody",
+        "vars": {"ansible_python_interpreter": str(liar.root / "env" / "bin" / "python")},
+    }
+    role = {"ansible.builtin.import_role": {"name": "rattail_schema_ext"}, "vars": vars}
+    playbook = liar.root / "playbook.json"
+    playbook.write_text(json.dumps([{"hosts": "rattail", "gather_facts": False, "tasks": [asks, role]}]))
+    return playbook
+
+
 def test_facts_that_others_left_do_not_decide_either(liar: Liar) -> None:
     """They may come from a task of the play's, or out of a cache."""
-    play = [
-        {
-            "hosts": "rattail",
-            "gather_facts": False,
-            "tasks": [
-                {
-                    "ansible.builtin.ping": {},
-                    "become_user": "nobody",
-                    "vars": {"ansible_python_interpreter": str(liar.root / "env" / "bin" / "python")},
-                },
-                {"ansible.builtin.import_role": {"name": "rattail_schema_ext"}},
-            ],
-        }
-    ]
-    playbook = liar.root / "playbook.json"
-    playbook.write_text(json.dumps(play))
+    playbook = after_facts(liar)
     run = liar.run({"ping": "pong", "ansible_facts": {"rattail_schema_ext_user": "root"}}, playbook=str(playbook))
     assert run.rc == 2 and "facts of the host hold rattail_schema_ext_user" in run.message, run.output
     assert set(liar.calls) == {"nobody"}
+
+
+def test_the_limit_that_a_variable_which_follows_a_fact_is_the_app_s_user_s(liar: Liar) -> None:
+    """The security page says so: Ansible believes facts of any other name."""
+    evil = liar.root / "env" / "evil.yml"
+    evil.write_text(f"- ansible.builtin.command: touch {liar.root}/evil\n")
+    playbook = after_facts(liar, rattail_schema_ext_after_tasks="{{ shop_tasks }}")
+    fact = {"ping": "pong", "ansible_facts": {"shop_tasks": str(evil)}}
+    run = liar.run(fact, says(), playbook=str(playbook))
+    assert (liar.root / "evil").exists() and (liar.root / "evil").owner() == "root", run.output
 
 
 KEYS = "ssh-ed25519 AAAA nobody@nowhere\n"
