@@ -114,6 +114,29 @@ def test_a_misspelt_name_gets_the_nearest_right_one() -> None:
     assert "Did you mean rattail_schema_ext_env_dir?" in wrong(envdir="/srv")
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("rattail_schema_source_version", "source_version"),
+        ("rattail_schema_extsource_version", "source_version"),
+        ("ratail_schema_ext_source_version", "source_version"),
+        ("RATTAIL_SCHEMA_EXT_APP", "app"),
+        ("rattailschema_ext_policy", "policy"),
+        ("rattail_shema_ext_policy_data", "policy_data"),
+        ("schema_ext_integration_prefixes", "integration_prefixes"),
+    ],
+)
+def test_a_name_that_nearly_begins_as_the_role_s_do_is_one_of_them(name: str, meant: str) -> None:
+    assert variables.unknown([name]) == [f"There is no variable {name}. Did you mean {PREFIX}{meant}?"]
+
+
+@pytest.mark.parametrize(
+    "name", ["rattail_version", "rattail_app", "__rattail_schema_ext_said", "schema", "schema_version", "db_schema"]
+)
+def test_what_others_call_theirs_is_theirs(name: str) -> None:
+    assert variables.unknown([name]) == []
+
+
 def test_an_app_that_is_not_set_is_asked_for_beside_the_name_that_was_meant() -> None:
     assert wrong(app="", ap="poser") == (
         "There is no variable rattail_schema_ext_ap. Did you mean rattail_schema_ext_app?"
@@ -133,8 +156,17 @@ def test_an_entry_point_asks_for_its_own() -> None:
         ("source_version", 1.1, "is 1.1, which is no text. Write it in quotes."),
         ("expected_database", 5, "is 5, which is no text."),
         ("config_enabled", "maybe", "is 'maybe', which is not true or false."),
-        ("lock_retries", "many", "is 'many', which is not a whole number."),
-        ("lock_wait_seconds", [1], "is [1], which is not a number."),
+        ("lock_retries", "many", "is 'many', which is not a whole number from 0 on."),
+        ("lock_wait_seconds", [1], "is [1], which is not a number"),
+        ("lock_wait_seconds", -1, "which is not a number from 0 on. Correct it."),
+        ("lock_timeout_seconds", "nan", "which is not a number"),
+        ("statement_timeout_seconds", "inf", "which is not a number"),
+        ("lock_retries", "-1", "which is not a whole number from 0 on."),
+        ("backup_keep", True, "which is not a whole number"),
+        ("lock_retries", "", "which is not a whole number from 0 on. Correct it, or leave it out."),
+        ("config_enabled", "", "which is not true or false. Correct it, or leave it out."),
+        ("config_enabled", None, "which is not true or false. Correct it, or leave it out."),
+        ("prefixes", 1.1, "which is not a list."),
         ("integration_prefixes", "[1]", "is '[1]', which is not a dictionary."),
         ("integrations", '["rattail_corepos"', "which is not a list."),
         ("policy", "on", "is 'on', which is none of enforce, warn, off."),
@@ -145,6 +177,28 @@ def test_a_value_of_the_wrong_type_is_named_in_a_sentence(name: str, value: obje
     given: dict[str, Any] = {name: value}
     found = wrong(**given)
     assert found.startswith(f"rattail_schema_ext_{name} is {value!r}, ") and words in found
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("prefixes", ["poser", 1.1], "1.1"),
+        ("integrations", [True], "True"),
+        ("integrations", "[1.10]", "1.1"),
+        ("integration_prefixes", {"rattail_corepos": [5]}, "5"),
+        ("integration_prefixes", {5: ["five"]}, "5"),
+    ],
+)
+def test_what_a_list_holds_is_text_too(name: str, value: object, shown: str) -> None:
+    given: dict[str, Any] = {name: value}
+    assert wrong(**given) == f"{PREFIX}{name} has {shown} in it, which is no text. Write it in quotes."
+
+
+def test_of_a_revision_id_of_digits_nothing_else_is_made() -> None:
+    """YAML reads 01234567 as 342391."""
+    assert "which is not a list. Correct it." in wrong("baseline", baseline_revision=0o1234567)
+    assert "has 342391 in it, which is no text. Write it in quotes." in wrong("baseline", baseline_revision=[0o1234567])
+    assert wrong("baseline", baseline_revision="01234567") == ""
 
 
 @pytest.mark.parametrize(

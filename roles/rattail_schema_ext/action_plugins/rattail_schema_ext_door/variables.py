@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -34,8 +35,8 @@ _PASSWORD = re.compile(r"[a-z][a-z0-9+.\-]*://[^/@\s:]*:[^/@\s]+@", re.IGNORECAS
 _DSN_PASSWORD = re.compile(r"\bpassword\s*=", re.IGNORECASE)
 _READERS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "bool": (check_type_bool, "true or false"),
-    "int": (check_type_int, "a whole number"),
-    "float": (check_type_float, "a number"),
+    "int": (check_type_int, "a whole number from 0 on"),
+    "float": (check_type_float, "a number from 0 on"),
     "list": (check_type_list, "a list"),
     "dict": (check_type_dict, "a dictionary"),
 }
@@ -43,6 +44,9 @@ _READERS: dict[str, tuple[Callable[[Any], Any], str]] = {
 # One word each, which becomes part of commands and paths.
 _NAMES = (f"{PREFIX}app", f"{PREFIX}user")
 _NOT_ROTATED = "quotes, backslashes and braces"
+# What others call theirs does not begin so, and is not as like to one of the role's.
+_NEARLY = re.compile(r"^rattail_*schema|schema_*ext", re.IGNORECASE)
+_ALIKE = 0.9
 _BOOLEANS = {True: ("true", "yes", "on"), False: ("false", "no", "off")}
 
 Options = Mapping[str, Mapping[str, Any]]
@@ -66,15 +70,22 @@ def known() -> Options:
 
 
 def unknown(names: Iterable[str]) -> list[str]:
-    """A sentence about each of these names that begins as the role's variables do and is none of them.
+    """A sentence about each of these names that means one of the role's variables and is none of them.
 
     :param names: of all variables there are, those of others too.
     """
-    found = []
-    for name in sorted({name for name in names if name.startswith(PREFIX)} - known().keys() - RESULTS):
-        nearest = difflib.get_close_matches(name, sorted(known()), n=1, cutoff=0.0)
-        found.append(f"There is no variable {name}. Did you mean {nearest[0]}?")
+    found, right = [], {_letters(name): name for name in known()}
+    for name in sorted({*names} - known().keys() - RESULTS):
+        nearly = _NEARLY.search(name)
+        if name.startswith("_") or not (nearly or "rattail" in name.lower() or "schema" in name.lower()):
+            continue
+        for nearest in difflib.get_close_matches(_letters(name), sorted(right), n=1, cutoff=0.0 if nearly else _ALIKE):
+            found.append(f"There is no variable {name}. Did you mean {right[nearest]}?")
     return found
+
+
+def _letters(name: str) -> str:
+    return name.lower().replace("_", "")
 
 
 def from_facts(variables: Mapping[str, Any]) -> list[str]:
@@ -94,6 +105,7 @@ def read(name: str, value: Any) -> tuple[Any, str]:
     """The value that a variable means, and a sentence about what is wrong with it; empty where nothing is."""
     option = known()[name]
     kind, choices = option["type"], option.get("choices")
+    correct = "Correct it, or leave it out." if value in ("", None) else "Correct it."
     if kind in ("str", "path"):
         if choices and isinstance(value, bool):
             # Of such words YAML makes a boolean where they have no quotes.
@@ -103,16 +115,34 @@ def read(name: str, value: Any) -> tuple[Any, str]:
     else:
         reader, meant = _READERS[kind]
         try:
-            value = reader(_opened(kind, value))
+            given, value = value, reader(_opened(kind, value))
+            if kind in ("int", "float") and (isinstance(given, bool) or not 0 <= value < math.inf):
+                return given, f"{name} is {given!r}, which is not {meant}. {correct}"
         except (TypeError, ValueError):
-            return value, f"{name} is {value!r}, which is not {meant}. Correct it."
+            return value, f"{name} is {value!r}, which is not {meant}. {correct}"
+        for each in _no_texts(value):
+            return value, f"{name} has {each!r} in it, which is no text. Write it in quotes."
     if choices and value not in choices:
         return value, f"{name} is {value!r}, which is none of {', '.join(choices)}. Choose one of them."
     return value, _unprintable(name, kind, value) or _secret(name, value)
 
 
+def _no_texts(value: Any) -> Iterator[Any]:
+    """What a list or a dictionary holds that is no text: YAML has made something else of it."""
+    if isinstance(value, Mapping):
+        value = [*value, *value.values()]
+    for each in value if isinstance(value, list) else ():
+        if isinstance(each, Mapping | list):
+            yield from _no_texts(each)
+        elif not isinstance(each, str):
+            yield each
+
+
 def _opened(kind: str, value: Any) -> Any:
     """A list or a dictionary out of JSON text, as surveys and ``-e NAME=VALUE`` give them; an empty one out of none."""
+    if kind == "list" and not isinstance(value, (str, list, tuple)):
+        # Ansible would make text of it, whatever was written: of 0123 it makes 83.
+        raise TypeError
     if kind not in ("list", "dict") or not isinstance(value, str):
         return value
     if not value.strip():
