@@ -23,6 +23,7 @@ def test_a_play_in_check_mode_announces_and_changes_nothing(deployed: Server) ->
     assert (run.result["check_mode"], run.result["changed"]) == (True, True)
     assert [each["revision"] for each in run.result["pending"]] == [new]
     assert (run.result["applied"], run.result["state"]) == ([], "behind")
+    assert "would change something" in run.output
 
 
 def test_a_play_that_is_never_in_check_mode_changes_what_differs(deployed: Server) -> None:
@@ -32,3 +33,4 @@ def test_a_play_that_is_never_in_check_mode_changes_what_differs(deployed: Serve
     assert (run.result["check_mode"], run.result["state"]) == (False, "current")
     assert [each["revision"] for each in run.result["applied"]] == [new]
     assert new in deployed.current()
+    assert "the schema deployment changed something" in run.output

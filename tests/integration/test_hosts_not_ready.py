@@ -72,6 +72,28 @@ def test_an_environment_that_its_owner_cannot_enter_is_told_apart(deployed: Serv
     refused(deployed, f"{deployed.python} cannot be run as 'nobody'", "a directory above it", vars=vars)
 
 
+@pytest.mark.parametrize("python", ["/usr/bin/python3", "/nowhere/python", "auto"])
+def test_a_python_that_overrules_the_environment_s_is_named(deployed: Server, python: str) -> None:
+    """What is given with -e is above the variables of a task."""
+    for checking in (True, False):
+        run = deployed.run_role(check=checking, args=["-e", f"ansible_python_interpreter={python}"])
+        assert (run.rc, run.executions) == (2, []), run.output
+        assert f"and {python} is not the app's Python" in run.message and "Set it in the inventory" in run.message
+    # there the role's own comes first
+    assert deployed.run_role({"ansible_python_interpreter": "python3"}, check=True).rc == 0
+
+
+def test_an_environment_whose_python_runs_no_module_says_why(deployed: Server) -> None:
+    deployed.python.unlink()
+    deployed.python.write_text(
+        "#!/bin/sh\n[ \"$1\" = -c ] || { echo 'no room is left'; echo 'and no hope' >&2; exit 7; }\n"
+    )
+    deployed.python.chmod(0o755)
+    run = deployed.run_role()
+    assert f"{deployed.python} works, but the look at the host as" in run.message, run.output
+    assert "It said: " in run.message and " and no hope. Run again with -vvv" in run.message, run.message
+
+
 @pytest.mark.parametrize(
     ("vars", "words"),
     [

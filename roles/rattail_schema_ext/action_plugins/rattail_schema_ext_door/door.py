@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from ansible.module_utils.rattail_alembic.observe.answer import Answer, Diff
@@ -35,6 +36,7 @@ class _Door(Host):
         arguments = {name: value for name, value in self._task.args.items() if name not in self._own}
         if self._task._role is not None:
             found, wrong = judge(self._entry_point(), variables, self._templar.template)
+            wrong += self._overruled(variables)
             if wrong:
                 return self._refused(" ".join(wrong))
             arguments = {**found, **arguments}
@@ -64,6 +66,17 @@ class _Door(Host):
             answer.config.path = request.config_file
             believed.refuse_section(answer, request)
         return answer
+
+    def _overruled(self, variables: Mapping[str, Any]) -> list[str]:
+        """A sentence where the modules would run with another Python than the task says."""
+        name = "ansible_python_interpreter"
+        wanted, given = (self._templar.template(each.get(name)) for each in (self._task.vars, variables))
+        if wanted in (None, given):
+            return []
+        return [
+            f"{name} is given with -e, which overrules the role's, and {believed.line(str(given))}"
+            f" is not the app's Python ({wanted}). Set it in the inventory instead."
+        ]
 
     def _refused(self, msg: str) -> dict[str, Any]:
         """What Ansible gets where the variables are wrong; where there is an answer so far, tasks tell its message."""
@@ -115,6 +128,8 @@ class LookDoor(_Door):
     """
 
     _own = ("so_far", "entry_point", "settled", "failed")
+    # what the module said that was to look with the environment's Python, and did not
+    _inside: Mapping[str, Any] = MappingProxyType({})
 
     def _entry_point(self) -> str:
         return str(self._task.args.get("entry_point", "main"))
@@ -127,6 +142,7 @@ class LookDoor(_Door):
             said = self._execute("rattail_alembic", {**arguments, "command": "look"}, variables)
         if _answers(said):
             return said
+        self._inside = said
         self._become(self._play_user())
         outside = self._execute(
             self._task.action, arguments, {**variables, "ansible_python_interpreter": SYSTEM_PYTHON}
@@ -142,6 +158,9 @@ class LookDoor(_Door):
             return words.unsettled(now)
         if args.get("failed"):
             return words.failure(args["failed"], args["so_far"], answer, variables)
+        if now.problems and now.problems[0].code == "look_failed":
+            problem = now.problems[0]
+            return f"{problem.cause} It said: {words.own_of(self._inside)} {problem.remedy}"
         return super()._message(answer, now, variables)
 
 

@@ -32,10 +32,15 @@ def of_git(result: Mapping[str, Any]) -> str:
 
 def of_module(result: Mapping[str, Any]) -> str:
     """Why a module said nothing that can be used."""
+    return f"The host did not answer as it should: {own_of(result)} Run again with -vvv to see it whole."
+
+
+def own_of(result: Mapping[str, Any]) -> str:
+    """The end of what was said where a module was to answer."""
     # ansible-core 2.19 has the message of a module that stopped in an object of its own.
     event = getattr(result.get("exception"), "event", None)
-    said = str(result.get("module_stderr") or result.get("msg") or getattr(event, "msg", "") or "it said nothing")
-    return f"The host did not answer as it should: {last(said)} Run again with -vvv to see it whole."
+    said = result.get("module_stderr") or result.get("msg") or getattr(event, "msg", "") or "it said nothing"
+    return last(str(said))
 
 
 def unsettled(answer: Answer) -> str:

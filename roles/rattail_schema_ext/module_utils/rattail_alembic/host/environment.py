@@ -82,7 +82,7 @@ def explain_from_outside(env_dir: str, user: str) -> Refused:
         return Refused(
             "look_failed",
             f"{python} works, but the look at the host as {user!r} failed.",
-            "Run again with -vvv to see why; to become another unprivileged user, "
+            "Run again with -vvv to see it whole; to become another unprivileged user, "
             "Ansible needs pipelining or the package acl on the host.",
         )
     return Refused(
