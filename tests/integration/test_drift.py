@@ -39,6 +39,16 @@ def test_a_file_that_is_edited_after_it_was_applied_is_warned_about(deployed: Se
     file.write_text(text)
     assert upgrade(deployed)["warnings"] == []
 
+    # what it says to do where that was meant
+    file.write_text(text.replace("add crates", "add crates, on a newer server too").replace("()", "( )"))
+    [warning] = upgrade(deployed)["warnings"]
+    sums = deployed.env_dir / "app/schema-history/poser.checksums.json"
+    assert f"move {sums} away: the next upgrade makes a new one" in warning
+    sums.rename(sums.with_suffix(".old"))
+    add(deployed, "nothing", "select 1")
+    assert not any("was changed after" in each for _ in range(2) for each in upgrade(deployed)["warnings"])
+    assert new in sums.read_text()
+
 
 # what is done past the revisions → the sentence about it
 DRIFT = {

@@ -268,7 +268,8 @@ def warn_of_edits(ready: Ready) -> list[str]:
     return [
         f"The file of revision {name} ({ready.graph.revisions[name].path}) was changed after it had been applied: "
         "databases that have it and databases that get it now will differ. Undo the change, and put it into a "
-        "revision of its own."
+        "revision of its own; or, where it only mends what failed elsewhere, move "
+        f"{checksums_file(ready.request.history_dir, ready.request.app)} away: the next upgrade makes a new one."
         for name, value in now.items()
         if kept.get(name, value) != value
     ]
