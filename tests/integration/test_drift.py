@@ -94,6 +94,16 @@ def test_a_column_taken_out_of_the_model_is_said(deployed: Server) -> None:
     assert answer["drift"] == [f"The database has the column {each}.active, the models have not." for each in tables]
 
 
+def test_of_many_differences_a_few_are_shown(deployed: Server) -> None:
+    deployed.sql("; ".join(f"create table poser_{number:02} ()" for number in range(25)))
+    add(deployed, "nothing", "select 1")
+    answer = upgrade(deployed)
+    [warning] = answer["warnings"]
+    assert len(answer["drift"]) == 25
+    assert "table poser_09," in warning and "table poser_10," not in warning
+    assert warning.endswith(" And 15 more, which the result lists (drift). Write a revision that mends it.")
+
+
 @pytest.fixture
 def keeper(deployed: Server) -> Iterator[str]:
     """Another role, that may own tables."""

@@ -22,6 +22,8 @@ from .retry import Attempts
 from .under_lock import Log, bring_up_to_date, locked, migrate, refusals, saved, upgrade_job
 
 # A column's own sequence goes with its table.
+# Of what may be thousands.
+_MOST_SHOWN = 10
 _OTHERS = """
 select n.nspname, c.relname, pg_get_userbyid(c.relowner), current_user, c.relkind
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -108,7 +110,8 @@ def _report_drift(answer: Answer, tried: Attempts) -> None:
     if compared["error"]:
         answer.warn(f"The app's tables could not be compared with its models: {compared['error']}.")
     elif answer.drift:
-        differ = " ".join(answer.drift)
+        differ, more = " ".join(answer.drift[:_MOST_SHOWN]), len(answer.drift) - _MOST_SHOWN
+        differ += f" And {more} more, which the result lists (drift)." if more > 0 else ""
         answer.warn(f"The app's tables differ from its models: {differ} Write a revision that mends it.")
 
 
