@@ -7,7 +7,7 @@ JOBS ?= auto
 # how often each two are measured side by side
 PAIRS ?= 7
 
-.PHONY: help demo clean-demo test check lint unit integration molecule bench clean
+.PHONY: help demo clean-demo test check lint unit integration molecule bench collection clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | while IFS="$$(printf '\t')" read -r target does; do \
@@ -39,9 +39,12 @@ molecule: .venv/.made-dev ## whole servers in containers; sets Podman up where i
 bench: .venv/.made-dev ## what the role costs beside what it replaces, as a table of ratios
 	@.venv/bin/python bench --pairs $(PAIRS)
 
+collection: .venv/.made ## dist/*.tar.gz, the same as a collection, for ansible-galaxy collection install
+	@.venv/bin/python scripts/collection.py
+
 clean: clean-demo ## remove the demo, .venv/ and .cache/
 	@$(PYTHON) scripts/embedded_postgres.py remove .cache/postgres
-	@rm -rf .venv .cache
+	@rm -rf .venv .cache dist
 
 .venv/.made: requirements.txt requirements-postgres.txt scripts/make_env.py
 	@$(PYTHON) scripts/make_env.py .venv requirements.txt requirements-postgres.txt
