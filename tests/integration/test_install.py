@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -282,6 +282,33 @@ def test_where_pip_fails_nothing_goes_further_and_the_next_run_heals(deployed: S
     assert run.rc == 0 and run.result["source"]["after"] == deployed.repository.commit_id, run.output
     assert ask(deployed, "metadata.version('shelf-labels')") == "2.1"
     assert deployed.current() == {CORE_HEAD, new}
+
+
+@pytest.mark.parametrize(
+    ("files", "cause"),
+    [
+        (
+            {"setup.py": "raise RuntimeError('no wheel today')"},
+            "did not run successfully: RuntimeError: no wheel today.",
+        ),
+        ({"setup.py": "import setuptools_git_nowhere"}, "No module named 'setuptools_git_nowhere'."),
+        ({"pyproject.toml": "[project]\nname = 'x"}, 'TOMLDecodeError: Expected "\'" (at end of document).'),
+        (
+            {"pyproject.toml": "[build-system]\nrequires = ['nosuch-backend']\nbuild-backend = 'nosuch'"},
+            "ModuleNotFoundError: No module named 'nosuch'.",
+        ),
+    ],
+    ids=["setup", "import", "syntax", "backend"],
+)
+def test_of_what_pip_says_the_cause_is_shown(
+    deployed: Server, tmp_path: Path, files: Mapping[str, str], cause: str
+) -> None:
+    only_from(deployed, tmp_path)
+    deployed.repository.commit({"pyproject.toml": None, **files})
+    run = deployed.run_role()
+    assert f"{deployed.source_dir} could not be installed: " in run.message, run.output
+    assert f"{cause} Mend what pip says, then run again." in run.message, run.message
+    assert len(run.message) < 600, run.message
 
 
 def test_an_install_that_was_cut_short_is_made_by_the_next_run(deployed: Server) -> None:

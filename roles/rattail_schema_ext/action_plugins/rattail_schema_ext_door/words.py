@@ -19,7 +19,7 @@ _LONGEST = 4000
 
 def last(output: str, lines: int = 5) -> str:
     """The end of what a command printed, passwords in URLs masked, closed by a full stop."""
-    kept = [line.strip() for line in output.splitlines() if line.strip() and not line.startswith("[notice]")]
+    kept = [line.strip() for line in output.splitlines() if line.strip()]
     return line_of(mask(" ".join(line[:_LONGEST] for line in kept[-lines:]))).rstrip(".") + "."
 
 
@@ -28,6 +28,19 @@ def of_git(result: Mapping[str, Any]) -> str:
     said = f"{result.get('stderr') or ''}\n{result.get('msg') or ''}"
     found = re.search(r"\bfatal: *(.+)", said) or re.search(r"\berror: *(.+)", said)
     return last(found[1] if found else said)
+
+
+def of_pip(result: Mapping[str, Any]) -> str:
+    """Why pip failed, from a result of ``ansible.builtin.pip``: what it says last is often that it said so above."""
+    said = str(result.get("stderr") or result.get("msg") or "")
+    lines = [line for line in said.splitlines() if not re.match(r"\s*(note|hint|WARNING): |\s*\[notice\]", line)]
+    ends = [number for number, line in enumerate(lines) if line.strip() == "[end of output]"]
+    if ends:
+        # of a program that pip started
+        steps = [line.strip("\u00d7 ") for line in lines[: ends[0]] if line.strip().startswith("\u00d7")]
+        step = steps[-1] if steps else "A program failed"
+        return f"{line_of(step).rstrip('.')}: {last(lines[ends[0] - 1])}"
+    return last(said, lines=1) if "Traceback (most recent call last)" in said else last("\n".join(lines))
 
 
 def of_module(result: Mapping[str, Any]) -> str:
@@ -73,7 +86,7 @@ def failure(result: Mapping[str, Any], so_far: Mapping[str, Any], answer: Answer
             said, remedy = said[: lock.end()], f"Remove {lock[1]} if no git is at work there"
         cause = f"{directory} could not be brought to {answer.source.wanted}: {said} {remedy}, then run again."
     elif str(result.get("msg")).startswith("pip failed"):
-        cause = f"{directory} could not be installed: {last(str((failed_install or install).get('stderr')))}"
+        cause = f"{directory} could not be installed: {of_pip(failed_install or install)}"
         cause += " Mend what pip says, then run again."
     else:
         cause = last(str(result.get("msg") or "A task failed."))
