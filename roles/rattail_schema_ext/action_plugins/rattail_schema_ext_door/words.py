@@ -33,7 +33,8 @@ def of_git(result: Mapping[str, Any]) -> str:
 def of_pip(result: Mapping[str, Any]) -> str:
     """Why pip failed, from a result of ``ansible.builtin.pip``: what it says last is often that it said so above."""
     said = str(result.get("stderr") or result.get("msg") or "")
-    lines = [line for line in said.splitlines() if not re.match(r"\s*(note|hint|WARNING): |\s*\[notice\]", line)]
+    aside = re.compile(r"\s*((note|hint|WARNING): |\[notice\]|$)")
+    lines = [line for line in said.splitlines() if not aside.match(line)]
     ends = [number for number, line in enumerate(lines) if line.strip() == "[end of output]"]
     if ends:
         # of a program that pip started
