@@ -7,14 +7,17 @@ JOBS ?= auto
 # how often each two are measured side by side
 PAIRS ?= 7
 
-.PHONY: help demo clean-demo test check lint unit integration molecule bench collection clean
+.PHONY: help demo looked clean-demo test check lint unit integration molecule bench collection clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | while IFS="$$(printf '\t')" read -r target does; do \
 		printf '  make %-13s %s\n' "$$target" "$$does"; done
 
-demo: .venv/.made ## a Rattail server below .demo/, and the role run on it
+demo: looked .venv/.made ## a Rattail server below .demo/, and the role run on it
 	@.venv/bin/python scripts/demo.py
+
+looked:
+	@$(PYTHON) scripts/demo.py --look
 
 clean-demo: ## stop the demo's database server and remove .demo/
 	@$(PYTHON) scripts/demo.py --remove

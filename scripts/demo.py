@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Set the demo up below .demo/ and run the role on it; ``--remove`` takes all of it away.
+"""Set the demo up below .demo/ and run the role on it.
+
+``--look`` only says what the machine lacks for it, and ``--remove`` takes all of it away.
 
 Run by ``make demo`` with the Python of .venv/, which holds Ansible and PostgreSQL.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -42,6 +45,12 @@ Take it all away:      make clean-demo
 """
 
 
+def look() -> None:
+    """:raises make_env.Failed: where the machine lacks what nobody makes below .demo/."""
+    if shutil.which("git") is None:
+        raise make_env.Failed("git is missing. Install it (on Debian: apt-get install git), then run this again.")
+
+
 def up() -> int:
     """Make what is missing, run playbooks/demo.yml, and say what there is; its exit status."""
     DEMO.mkdir(exist_ok=True)
@@ -50,8 +59,10 @@ def up() -> int:
     make_database(server)
     (DEMO / "dsn").write_text(server.url(DATABASE, OWNER) + "\n")
     playbook = [str(Path(sys.executable).parent / "ansible-playbook"), "playbooks/demo.yml"]
-    # the user's own ansible.cfg or inventory would not fit
-    done = subprocess.run([*playbook, "-i", "inventory/demo"], cwd=ROOT, check=False)
+    # the user's own settings or inventory would not fit
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+    environment["ANSIBLE_CONFIG"] = str(ROOT / "ansible.cfg")
+    done = subprocess.run([*playbook, "-i", "inventory/demo"], cwd=ROOT, env=environment, check=False)
     if done.returncode == 0:
         print(_CLOSING.format(tables=psql(server, DATABASE, r"\dt poser_*").strip("\n")))
     return done.returncode
@@ -83,6 +94,9 @@ def main() -> int:
     try:
         if "--remove" in sys.argv[1:]:
             down()
+            return 0
+        look()
+        if "--look" in sys.argv[1:]:
             return 0
         return up()
     except (make_env.Failed, embedded_postgres.Failed, OSError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -89,11 +90,25 @@ def test_debian_without_python3_venv(tmp_path: Path, missing: str, said: str) ->
         run(tmp_path, "env/bin/python", "-c", "import packaging, pip")
 
 
+def test_a_machine_without_git_is_told_so_before_anything_is_made(checkout: Path, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    for program in ("make", "sh", "sed"):
+        (tmp_path / "bin" / program).symlink_to(str(shutil.which(program)))
+    command = ["make", python(), "demo"]
+    done = subprocess.run(
+        command, cwd=checkout, env={"PATH": str(tmp_path / "bin")}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and "demo: git is missing. Install it" in done.stderr, done.stderr
+    assert not (checkout / ".venv").exists() and not (checkout / ".demo").exists()
+
+
 def test_the_demo(checkout: Path) -> None:
     before = modes(checkout)
     accounts = Path("/etc/passwd").read_bytes()
 
-    first = run(checkout, "make", python(), "demo")
+    # what somebody may have set for playbooks of their own
+    others = ["ANSIBLE_CONFIG=/nowhere/ansible.cfg", "ANSIBLE_STDOUT_CALLBACK=minimal", "ANSIBLE_FORCE_COLOR=1"]
+    first = run(checkout, "env", *others, "make", python(), "demo")
     assert changed(first) > 0
     for table in ("poser_product", "poser_widget", "poser_widget_version"):
         assert re.search(rf"\b{table}\b", first.rpartition("PLAY RECAP")[2]), "the summary names the tables"

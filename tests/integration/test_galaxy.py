@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import collection
 import pytest
 import yaml
-from support.places import BIN, ROLE, ROOT
+from support.demo import copy_project
+from support.places import BIN, ROLE
 from support.repository import git
 from support.server import Server
 
@@ -22,8 +22,7 @@ TAG = "v9.9.9"
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """This repository as it stands, committed and tagged."""
     path = tmp_path_factory.mktemp("galaxy") / "rattail_schema_ext"
-    unwanted = shutil.ignore_patterns(".git", ".venv", ".cache", ".demo", "__pycache__")
-    shutil.copytree(ROOT, path, ignore=unwanted, symlinks=True)
+    copy_project(path)
     git(path, "init", "--quiet", "--initial-branch=main")
     git(path, "add", "--all")
     git(path, "commit", "--quiet", "--message=as it stands")
