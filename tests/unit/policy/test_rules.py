@@ -65,7 +65,7 @@ def test_whose_a_name_is(schema: str, name: str, prefixes: Prefixes, own: bool) 
 
 
 def change(action: str, kind: str, *owners: Owner, table: str = "", identity: str = "it", was: str = "") -> Change:
-    return Change(action, kind, table, identity, owners, was)
+    return Change(action, kind, table, identity, owners, was, (0, 0, 0, 0), list, 0)
 
 
 def root(kind: str, name: str, schema: str = "public") -> Owner:
@@ -128,8 +128,8 @@ def test_what_stands_alone_is_judged_by_its_name(action: str, kind: str) -> None
 @pytest.mark.parametrize("action", [CREATED, ALTERED, DROPPED])
 @pytest.mark.parametrize("kind", PARTS)
 def test_parts_are_judged_by_their_table(action: str, kind: str) -> None:
-    own = Change(action, kind, "public.poser_widget", "it product_name", (WIDGET,))
-    foreign = Change(action, kind, "public.product", "it poser_name", (PRODUCT,))
+    own = change(action, kind, WIDGET, table="public.poser_widget", identity="it product_name")
+    foreign = change(action, kind, PRODUCT, table="public.product", identity="it poser_name")
     assert rules.violations("r", [own], POSER) == []
     (found,) = rules.violations("r", [foreign], POSER)
     assert "table public.product" in found["rule"] and "foreign key" in found["rule"]
