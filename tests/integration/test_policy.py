@@ -663,10 +663,12 @@ TRESPASS = "create table gadget (id integer); alter table product add column col
 
 
 def test_policy_warn_applies_and_says_so_and_off_is_silent(deployed: Server) -> None:
-    new = deployed.repository.add_revision("trespass", upgrade_sql=TRESPASS)
+    insert = "insert into setting (name, value) values ('poser.a', '1')"
+    new = deployed.repository.add_revision("trespass", upgrade_sql=f"{TRESPASS}; {insert}")
     deployed.git("pull", "--quiet")
-    answer = upgrade(deployed, policy="warn")
+    answer = upgrade(deployed, policy="warn", policy_data="refuse")
     assert (answer["failure"], answer["changed"], answer["state"]) == ("", True, "current")
+    assert [(each["table"], each["inserted"]) for each in answer["data"]] == [("public.setting", 1)]
     objects = ["column public.product.color", "table public.gadget"]
     assert sorted(each["object"] for each in answer["violations"]) == objects
     for each in objects:
