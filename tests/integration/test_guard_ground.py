@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import py_compile
+from collections.abc import Callable
 from importlib.util import cache_from_source
+from pathlib import Path
 from py_compile import PycInvalidationMode
 
 import pytest
 from support.catalogs import everything
+from support.postgres import Database
 from support.repository import Repository
 from support.server import Server
 from support.upgrades import revert, upgrade
-from test_policy import CORE_HEAD, POSER_HEAD, Shared, refused, shared  # noqa: F401  a fixture
+from test_policy import CORE_HEAD, POSER_HEAD, Shared, own_env, refused, shared, use_own_env  # noqa: F401  a fixture
 
 # A function of the app's own that changes core's table when it is called.
 DO = """
@@ -152,10 +155,24 @@ AFTERWARDS = {
 }
 
 
-def test_rows_that_it_registers_count_too(shared: Shared) -> None:  # noqa: F811
-    python = f"bind, sql = op.get_bind(), sa.text({WRITE.replace('insert into', 'INSERT INTO')!r})\n"
+# However near it comes to how Alembic writes a version row.
+REGISTERED = [WRITE.replace("insert into setting", f"INSERT INTO {table}") for table in ("setting", '"setting"')]
+
+
+@pytest.mark.parametrize("sql", REGISTERED)
+def test_rows_that_it_registers_count_too(shared: Shared, sql: str) -> None:  # noqa: F811
+    python = f"bind, sql = op.get_bind(), sa.text({sql!r})\n"
     answer = refused(shared, "registered rows", python=python + AFTERWARDS["a callback"], policy_data="refuse")
     assert [(each["table"], each["inserted"]) for each in answer["data"]] == [("public.setting", 1)]
+
+
+@pytest.mark.parametrize("sql", REGISTERED)
+def test_rows_that_it_registers_for_the_commit_count_too(shared: Shared, sql: str) -> None:  # noqa: F811
+    before = everything(shared.server.database)
+    python = f"sa.event.listen(op.get_bind().engine, 'commit', lambda c: c.execute(sa.text({sql!r})))"
+    _, answer = shared.upgrade("at the COMMIT", python=python, policy_data="refuse")
+    assert "it wrote rows of public.setting, which is not this extension's: 1 inserted" in answer["failure"]
+    assert everything(shared.server.database) == before
 
 
 @pytest.mark.parametrize("how", AFTERWARDS)
@@ -182,7 +199,10 @@ ALLOWED: dict[str, list[str]] = {
         "update poser_n set n = 3 - n"
     ],
     "a cursor that it leaves open": ["declare poser_c cursor with hold for select * from product"],
-    "settings": ["set datestyle = 'SQL, DMY'; set local work_mem = '8MB'; set quote_all_identifiers = on"],
+    "settings": [
+        "set datestyle = 'SQL, DMY'; set local work_mem = '8MB'; set quote_all_identifiers = on; set lock_timeout = 0",
+        "do $$ begin assert current_setting('lock_timeout') <> '0'; end $$",
+    ],
     "rows that it takes back": [
         f"savepoint a; {WRITE}; update product set size = 'x'; rollback to a",
         "do $$ begin begin delete from setting; raise 'no'; exception when others then null; end; end $$",
@@ -195,12 +215,14 @@ ALLOWED: dict[str, list[str]] = {
 }
 
 
-@pytest.mark.parametrize("what", ALLOWED)
-def test_what_it_may_do_it_may_go_on_to(deployed: Server, what: str) -> None:
+@pytest.mark.parametrize(
+    ("what", "rehearsal"), [*((what, "none") for what in ALLOWED), ("a deferred trigger of its own", "transaction")]
+)
+def test_what_it_may_do_it_may_go_on_to(deployed: Server, what: str, rehearsal: str) -> None:
     for number, sql in enumerate(ALLOWED[what]):
         deployed.repository.add_revision(f"{what} {number}", upgrade_sql=sql)
     deployed.git("pull", "--quiet")
-    answer = upgrade(deployed, policy_data="refuse")
+    answer = upgrade(deployed, policy_data="refuse", rehearsal=rehearsal)
     assert (answer["failure"], answer["violations"], answer["data"]) == ("", [], []), answer["failure"]
     assert (answer["state"], len(answer["applied"])) == ("current", len(ALLOWED[what]))
 
@@ -231,18 +253,50 @@ LOADED = {
 }
 
 
+def loads(server: Server, how: str, sql: str = COLUMN) -> None:
+    """A revision file that does something when it is loaded."""
+    code = LOADED[how][0].format(url=server.database.url, sql=sql)
+    new = Repository(server.source_dir).add_revision("loaded", upgrade="pass", commit=False)
+    file = next(server.versions.glob(f"{new}*"))
+    file.write_text(file.read_text().replace("\ndef upgrade", f"{code}\n\ndef upgrade"))
+
+
 @pytest.mark.parametrize("how", LOADED)
 def test_loading_a_revision_file_does_nothing_to_the_database(deployed: Server, how: str) -> None:
-    python, words = LOADED[how]
-    code = python.format(url=deployed.database.url, sql=COLUMN)
-    checkout = Repository(deployed.source_dir)
-    new = checkout.add_revision("loaded", upgrade="pass", commit=False)
-    file = next(deployed.versions.glob(f"{new}*"))
-    file.write_text(file.read_text().replace("\ndef upgrade", f"{code}\n\ndef upgrade"))
+    loads(deployed, how)
     before = everything(deployed.database)
     answer = upgrade(deployed, allow_uncommitted_revisions=True)
-    assert "when it is only loaded" in answer["failure"] and words in answer["failure"], answer["failure"]
+    assert "when it is only loaded" in answer["failure"] and LOADED[how][1] in answer["failure"], answer["failure"]
     assert everything(deployed.database) == before
+
+
+def test_where_the_policy_warns_it_does_nothing_where_it_is_only_rehearsed(deployed: Server) -> None:
+    loads(deployed, "a connection", "create table if not exists poser_loaded ()")
+    before = everything(deployed.database)
+    answer = upgrade(deployed, allow_uncommitted_revisions=True, policy="warn", rehearsal="transaction")
+    assert "when it is only loaded" in answer["failure"] and "read-only" in answer["failure"], answer["failure"]
+    assert everything(deployed.database) == before
+    answer = upgrade(deployed, allow_uncommitted_revisions=True, policy="warn")
+    assert (answer["failure"], answer["state"]) == ("", "current")
+    assert deployed.database.tables("poser\\_loaded") == ["poser_loaded"]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_an_env_py_that_leads_to_another_database_is_refused(
+    make_server: Callable[..., Server], make_database: Callable[..., Database], tmp_path: Path, number: int
+) -> None:
+    both = sorted((make_database("poser"), make_database("poser")), key=lambda each: each.name)
+    right, wrong = both[number], both[1 - number]
+    repository = Repository.of_poser(tmp_path / "poser.git")
+    own_env(repository, "engine.connect()", f"__import__('sqlalchemy').create_engine({wrong.url!r}).connect()")
+    repository.add_revision("crates", upgrade_sql="create table poser_crate ()")
+    server = make_server(content=right, repository=repository)
+    server.deploy()
+    use_own_env(server)
+    before = [everything(each) for each in both]
+    answer = upgrade(server)
+    assert f"connects to '{wrong.name}', not to '{right.name}'" in answer["failure"], answer["failure"]
+    assert [everything(each) for each in both] == before
 
 
 OWN_ROW = "update alembic_version set version_num = '{new}' where version_num = '{old}'"

@@ -237,6 +237,8 @@ def test_a_transaction_that_a_revision_prepared_is_rolled_back(deployed: Server,
     add(deployed, how, "op.execute('lock table product; drop table ifps_plu')\n" + PREPARES[how].format(name=name))
     answer = upgrade(deployed)
     assert answer["failure"]
+    if how == "unheard":
+        assert "it ended its transaction with a PREPARE TRANSACTION of its own" in answer["failure"]
     if "unheard" in how:
         assert [each for each in answer["warnings"] if "prepared transaction" in each and "rolled back" in each]
     assert deployed.sql(PREPARED) == []

@@ -663,10 +663,12 @@ TRESPASS = "create table gadget (id integer); alter table product add column col
 
 
 def test_policy_warn_applies_and_says_so_and_off_is_silent(deployed: Server) -> None:
-    new = deployed.repository.add_revision("trespass", upgrade_sql=TRESPASS)
+    insert = "insert into setting (name, value) values ('poser.a', '1')"
+    new = deployed.repository.add_revision("trespass", upgrade_sql=f"{TRESPASS}; {insert}")
     deployed.git("pull", "--quiet")
-    answer = upgrade(deployed, policy="warn")
+    answer = upgrade(deployed, policy="warn", policy_data="refuse")
     assert (answer["failure"], answer["changed"], answer["state"]) == ("", True, "current")
+    assert [(each["table"], each["inserted"]) for each in answer["data"]] == [("public.setting", 1)]
     objects = ["column public.product.color", "table public.gadget"]
     assert sorted(each["object"] for each in answer["violations"]) == objects
     for each in objects:
@@ -678,6 +680,14 @@ def test_policy_warn_applies_and_says_so_and_off_is_silent(deployed: Server) -> 
     assert (answer["failure"], answer["changed"], answer["state"]) == ("", True, "current")
     assert (answer["violations"], answer["warnings"], answer["data"]) == ([], [], [])
     assert deployed.database.tables("gadget") == []
+
+
+def test_where_the_policy_is_off_a_revision_may_leave_its_transaction(deployed: Server) -> None:
+    block = 'with op.get_context().autocommit_block():\n    op.execute("update setting set value = name")'
+    deployed.repository.add_revision("leaves", upgrade=block)
+    deployed.git("pull", "--quiet")
+    answer = upgrade(deployed, policy="off", policy_data="refuse")
+    assert (answer["failure"], answer["violations"], answer["data"], answer["state"]) == ("", [], [], "current")
 
 
 WRITES = """
@@ -926,6 +936,11 @@ def test_nor_may_it_write_on_one_that_is_not_an_engine_s(shared: Shared, way: st
 def test_nor_open_one_that_cannot_be_kept_from_it(shared: Shared) -> None:
     python = CONNECT.format(connect="beside = connect(dsn, async_=True)", sql="select 1")
     assert "asynchronous connection" in shared.upgrade("asynchronous", python=python)[1]["failure"]
+    waits = CONNECT.format(
+        connect="beside = connect(dsn, async_=True); psycopg2.extras.wait_select(beside); raise KeyError('has opened')",
+        sql="select 1",
+    )
+    assert "has opened" in shared.upgrade("asynchronous", python=waits, policy="warn")[1]["failure"]
 
 
 def test_a_revision_that_has_itself_write_beside_is_found_out(shared: Shared) -> None:

@@ -77,6 +77,7 @@ def test_a_schema_that_no_search_path_leads_through_is_own_by_its_name(cloning: 
     _, answer = run(cloning, "renamed", "alter schema {user}_x rename to {user}")
     [found] = answer["violations"]
     assert found["object"] == f"schema {cloning.database.user} (was schema {cloning.database.user}_x)"
+    assert f"search_path finds what is in schema {cloning.database.user}" in found["rule"]
     assert everything(cloning.database) == before
 
 

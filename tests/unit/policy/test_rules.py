@@ -41,6 +41,7 @@ POSER = Prefixes(("poser",))
         ("public", "poser_mobile_x", Prefixes(("poser_mobile",), ("poser",)), True),
         ("public", "poser_x", Prefixes(("poser_mobile",), ("poser",)), False),
         ("public", "poser_x", Prefixes(("poser",), ("poser",)), True),
+        ("public", "p_x", Prefixes(("p",)), True),
         # core's, whatever the prefix
         ("public", "product_cost", Prefixes(("product",)), True),
         ("public", "product_cost", Prefixes(("product",), reserved=frozenset({"product", "product_cost"})), False),
@@ -64,7 +65,7 @@ def test_whose_a_name_is(schema: str, name: str, prefixes: Prefixes, own: bool) 
 
 
 def change(action: str, kind: str, *owners: Owner, table: str = "", identity: str = "it", was: str = "") -> Change:
-    return Change(action, kind, table, identity, owners, was)
+    return Change(action, kind, table, identity, owners, was, (0, 0, 0, 0), list, 0)
 
 
 def root(kind: str, name: str, schema: str = "public") -> Owner:
@@ -121,13 +122,14 @@ def test_what_stands_alone_is_judged_by_its_name(action: str, kind: str) -> None
     (found,) = rules.violations("r", [change(action, kind, root(kind, "x"))], POSER)
     assert {**found, "rule": ""} == {"revision": "r", "action": action, "kind": kind, "object": "it", "rule": ""}
     assert "poser_" in found["rule"]
+    assert ("rename it" in found["rule"]) is (action == CREATED)
 
 
 @pytest.mark.parametrize("action", [CREATED, ALTERED, DROPPED])
 @pytest.mark.parametrize("kind", PARTS)
 def test_parts_are_judged_by_their_table(action: str, kind: str) -> None:
-    own = Change(action, kind, "public.poser_widget", "it product_name", (WIDGET,))
-    foreign = Change(action, kind, "public.product", "it poser_name", (PRODUCT,))
+    own = change(action, kind, WIDGET, table="public.poser_widget", identity="it product_name")
+    foreign = change(action, kind, PRODUCT, table="public.product", identity="it poser_name")
     assert rules.violations("r", [own], POSER) == []
     (found,) = rules.violations("r", [foreign], POSER)
     assert "table public.product" in found["rule"] and "foreign key" in found["rule"]
@@ -201,6 +203,11 @@ def test_a_violation_says_what_was_done_and_what_may_be_done_instead() -> None:
     assert found["rule"].endswith(".") and "poser_…" in found["rule"]
 
 
+def test_of_several_that_are_not_its_own_the_first_is_named() -> None:
+    (found,) = rules.violations("r", [change(CREATED, "inheritance", PRODUCT, root("table", "customer"))], POSER)
+    assert found["rule"].startswith("table public.product is not this extension's")
+
+
 @pytest.mark.parametrize(
     ("package", "settings", "expected"),
     [
@@ -219,6 +226,7 @@ def test_a_violation_says_what_was_done_and_what_may_be_done_instead() -> None:
         # the user knows better
         ("rattail_corepos", {"rattail-corepos": ["cp_", "corepos"]}, ("cp", "corepos")),
         ("rattail_corepos", {"rattail_harvest": ["x"]}, ("corepos",)),
+        ("rattail_harvest", {"rattail_corepos": ["x"]}, ("harvest",)),
         ("poser", {"poser": ["", "_", " a_ ", "a"]}, ("a",)),
     ],
 )
@@ -238,10 +246,12 @@ def test_rows_of_other_tables_are_reported_by_table() -> None:
         Written("poser", "x", 9, 9, 9),
         Written("public", "alembic_version", 1, 1, 0),
         Written("depot", "shelf", 0, 0, 1),
+        Written("public", "aisle", 1, 0, 0),
     ]
     rewritten = [PRODUCT, root("table", "customer"), WIDGET]
     assert rules.data_report(written, rewritten, POSER) == [
         {"table": "depot.shelf", "inserted": 0, "updated": 0, "deleted": 1, "rewritten": False},
+        {"table": "public.aisle", "inserted": 1, "updated": 0, "deleted": 0, "rewritten": False},
         {"table": "public.customer", "inserted": 0, "updated": 0, "deleted": 0, "rewritten": True},
         {"table": "public.product", "inserted": 1, "updated": 2, "deleted": 3, "rewritten": True},
     ]
@@ -266,6 +276,10 @@ def test_in_a_schema_that_is_searched_before_core_s_a_name_needs_its_prefix(kind
     assert rules.violations("r", [change(CREATED, kind, root(kind, "poser_x", "poser"))], SEARCHED) == []
     (found,) = rules.violations("r", [change(CREATED, kind, root(kind, "x", "poser"))], SEARCHED)
     assert "search_path" in found["rule"] and "poser_" in found["rule"]
+    (found,) = rules.violations("r", [change(CREATED, kind, root(kind, "x"))], SEARCHED)
+    assert "search_path" not in found["rule"]
+    renamed = change(ALTERED, kind, root(kind, "poser_x"), root(kind, "poser"), was="it before")
+    assert rules.violations("r", [renamed], SEARCHED) == []
 
 
 def test_the_schema_itself_may_be_made_but_not_take_its_place_with_what_is_in_it() -> None:

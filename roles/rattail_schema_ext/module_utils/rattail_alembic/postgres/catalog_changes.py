@@ -48,10 +48,10 @@ class Change:
     table: str
     identity: str
     owners: tuple[Owner, ...]
-    was: str = ""
-    key: Key = field(default=(0, 0, 0, 0), compare=False, repr=False)
-    undo: Callable[[], list[str]] = field(default=list, compare=False, repr=False)
-    turn: int = field(default=0, compare=False, repr=False)
+    was: str
+    key: Key
+    undo: Callable[[], list[str]] = field(compare=False, repr=False)
+    turn: int
 
     def __str__(self) -> str:
         return f"{self.action} {self.identity}" + (f" (was {self.was})" if self.was else "")
@@ -127,9 +127,8 @@ def _compared(rows: Catalog, change: Change) -> object:
 
 def undo_sql(changes: Iterable[Change]) -> list[str]:
     """Statements that drop what was created, in an order that works; they leave what was altered or dropped."""
-    created = [change for change in changes if change.action == CREATED]
     # Oids grow: a later object may need an earlier one, and not the other way round.
-    newest = sorted(created, key=lambda change: (-change.turn, change.key[1:]), reverse=True)
+    newest = sorted(changes, key=lambda change: (-change.turn, change.key[1:]), reverse=True)
     found = [change.undo() for change in newest]
     # Only a foreign key can make an earlier table need a later one.
     first = [statement for statements in found for statement in statements[:-1]]
@@ -234,12 +233,7 @@ class _Names:
 
     def goes_with_whole(self, key: Key, keys: Set[Key]) -> bool:
         """Whether what it is a part of is among ``keys``, too."""
-        if key[0] == INHERITS:
-            return keys >= set(_ends(key))
-        parent = self.rows[key].parent
-        while parent is not None and parent in self.rows and parent not in keys:
-            parent = self.rows[parent].parent
-        return parent in keys
+        return keys >= set(_ends(key)) if key[0] == INHERITS else self.rows[key].parent in keys
 
     def owner(self, key: Key) -> Owner:
         row = self.rows[key]
