@@ -198,3 +198,11 @@ def shadowed(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> It
     found = Arena(postgres, tmp_path_factory.mktemp("shadowed"), search_path="poser, public")
     yield found
     found.close()
+
+
+@pytest.fixture(scope="session")
+def reverting(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+    """The same, where each revision is applied already and is undone."""
+    found = Arena(postgres, tmp_path_factory.mktemp("reverting"), downward=True)
+    yield found
+    found.close()
