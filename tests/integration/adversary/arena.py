@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.places import fingerprint
-from support.postgres import Database, Postgres
+from support.postgres import OWNER, Database, Postgres
 from support.repository import Repository
 from support.server import Server, poser_template
 from support.upgrades import Upgrades
@@ -67,15 +67,26 @@ class Seen:
 
 
 class Arena:
-    """The server, its database, and the process that runs upgrades; where it is ``downward``, they are reverts."""
+    """The server, its database, and the process that runs upgrades; where it is ``downward``, they are reverts.
+
+    :param made: the database that is its template.
+    :param user: the app's database user. A superuser has ``postgres`` to itself, and all of it is looked at.
+    """
 
     def __init__(
-        self, postgres: Postgres, root: Path, *, search_path: str = "", whole: bool = False, downward: bool = False
+        self,
+        postgres: Postgres,
+        root: Path,
+        made: str,
+        *,
+        search_path: str = "",
+        downward: bool = False,
+        user: str = OWNER,
     ) -> None:
         self._postgres = postgres
-        self._search_path, self._downward = search_path, downward
-        self._template = template(postgres, root, whole=whole)
-        self.database = postgres.create(self._template)
+        self._search_path, self._downward, self._alone = search_path, downward, user != OWNER
+        self._template = made
+        self.database = replace(postgres.create(made), user=user)
         self._prepare()
         self.server = Server.make(root / "server", self.database, repository=Repository.of_poser(root / "poser.git"))
         self.server.deploy()
@@ -90,7 +101,7 @@ class Arena:
             prepared = [name for (name,) in cursor.fetchall()]
             for name in prepared:
                 cursor.execute("rollback prepared %s", (name,))
-            return look(cursor).beside(f"prepared transaction {name}" for name in prepared)
+            return look(cursor, server=self._alone).beside(f"prepared transaction {name}" for name in prepared)
 
     def run(self, case: Case) -> Seen:
         """Try a case, and leave the database as the template has it."""

@@ -1,0 +1,24 @@
+"""What only a superuser can do: refused and named, or among the limits that docs/security.md has."""
+
+from __future__ import annotations
+
+import pytest
+from adversary.actions import SUPERUSER, SUPERUSER_ROWS
+from adversary.arena import Arena, Case, judge, parameters
+from adversary.games import SUPERUSER_GAMES
+from adversary.ways import executed
+
+CASES = {
+    **{name: Case(executed(action.sql), action.word) for name, action in SUPERUSER.items()},
+    **{
+        f"{name}-{data}": Case(executed(action.sql), action.word, told=True, options={"policy_data": data})
+        for name, action in SUPERUSER_ROWS.items()
+        for data in ("report", "refuse")
+    },
+    **{f"game-{name}": case for name, case in SUPERUSER_GAMES.items()},
+}
+
+
+@pytest.mark.parametrize("case", parameters(CASES))
+def test_it_is_refused_and_named(superuser: Arena, case: Case) -> None:
+    judge(case, superuser.run(case))
