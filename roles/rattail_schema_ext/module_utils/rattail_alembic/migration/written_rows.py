@@ -67,8 +67,8 @@ class WrittenRows:
         self._moved: set[Written] = set()
         self._base: dict[int, Written] = last._base if last else {}
         # what this transaction may have written to before, and by now
-        self._known = last._written_to if last else set[int]()
-        self._written_to = self._known
+        self._written_to: set[int] = last._written_to if last else set()
+        self._known = self._written_to
         self._sequences: dict[int, tuple[Any, ...]] = last._sequences if last else {}
         self._outside = False
         if last is None:
