@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import pytest
 from adversary.actions import SUPERUSER, SUPERUSER_ROWS
 from adversary.arena import Arena, Case, judge, parameters
 from adversary.games import SUPERUSER_GAMES
-from adversary.ways import executed
+from adversary.ways import COMMITTED, done, executed
 
 CASES = {
     **{name: Case(executed(action.sql), action.word) for name, action in SUPERUSER.items()},
+    **{
+        f"{name}-by_{way}": done(action, way)
+        for way, (name, action) in zip(islice(COMMITTED, 0, None, 2), islice(SUPERUSER.items(), 0, None, 4))
+    },
     **{
         f"{name}-{data}": Case(executed(action.sql), action.word, told=True, options={"policy_data": data})
         for name, action in SUPERUSER_ROWS.items()

@@ -171,8 +171,8 @@ def _catalog_query(catalogs: tuple[tuple[str, tuple[str, ...]], ...], *, server:
         kept = ", ".join(f't."{column}"' for column in columns if column not in _IN_PLACE.get(name, ()))
         own = "coalesce(case when o.passing then 'passing' when o.oid is not null then 'own' end, 'foreign')"
         if name in ("pg_depend", "pg_shdepend"):
-            # they say nothing that the objects do not say
-            own = "case when o.passing then 'passing' else 'own' end"
+            # they say nothing that the objects do not say, but what an extension holds
+            own = "case when o.passing then 'passing' when t.deptype in ('e', 'x') then 'foreign' else 'own' end"
         if name == "pg_default_acl":
             in_own = "exists (select from space where oid = t.defaclnamespace and own)"
             own = f"case when {in_own} then 'own' else 'foreign' end"
