@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import cycle, islice
 
 import pytest
 from adversary.actions import SUPERUSER, SUPERUSER_ROWS
@@ -18,8 +18,7 @@ CASES = {
     },
     **{
         f"{name}-{data}": Case(executed(action.sql), action.word, told=True, options={"policy_data": data})
-        for name, action in SUPERUSER_ROWS.items()
-        for data in ("report", "refuse")
+        for (name, action), data in zip(SUPERUSER_ROWS.items(), cycle(("report", "refuse")))
     },
     **{f"game-{name}": case for name, case in SUPERUSER_GAMES.items()},
 }
