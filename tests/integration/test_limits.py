@@ -30,7 +30,8 @@ _LOWER = "create or replace function pg_catalog.lower(text) returns text languag
 # what the page says → a revision of a superuser's
 UNSEEN = {
     "(`pg_catalog`, ": executed(_LOWER),
-    ", `information_schema`)": executed("drop view information_schema.character_sets"),
+    ", `information_schema`, ": executed("drop view information_schema.character_sets"),
+    "`pg_toast`)": executed("create function pg_toast.gadget() returns integer language sql as 'select 1'"),
     "grants included": executed("grant execute on function pg_catalog.pg_read_file(text) to public"),
     "internal triggers of foreign keys": executed("delete from pg_trigger where tgrelid = 'till_line'::regclass"),
     "(`track_counts`)": executed("set track_counts = off", "select lo_put(4711, 0, 'poser')"),
