@@ -13,7 +13,7 @@ import pytest
 from adversary.arena import Arena, template
 from ansible.module_utils.rattail_alembic.copies.programs import Program
 from ansible.module_utils.rattail_alembic.postgres.url import Target
-from support import environments, old_postgres
+from support import environments, old_postgres, spare
 from support import postgres as embedded
 from support.places import ROLE
 from support.postgres import Database, Postgres
@@ -176,10 +176,14 @@ def cloning(
     postgres.admin.sql(f"drop role {role}")
 
 
+def _arena(postgres: Postgres, root: Path, *, whole: bool = False, **more: Any) -> Arena:
+    return Arena(postgres, root, template(postgres, root, whole=whole), **more)
+
+
 @pytest.fixture(scope="session")
 def arena(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
     """Where one revision after another is tried."""
-    found = Arena(postgres, tmp_path_factory.mktemp("arena"))
+    found = _arena(postgres, tmp_path_factory.mktemp("arena"))
     yield found
     found.close()
 
@@ -187,7 +191,7 @@ def arena(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Itera
 @pytest.fixture(scope="session")
 def whole_arena(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
     """The same with all of core's tables."""
-    found = Arena(postgres, tmp_path_factory.mktemp("whole"), whole=True)
+    found = _arena(postgres, tmp_path_factory.mktemp("whole"), whole=True)
     yield found
     found.close()
 
@@ -195,6 +199,25 @@ def whole_arena(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(scope="session")
 def shadowed(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
     """The same, where each session looks into a schema ``poser`` first, which is not there yet."""
-    found = Arena(postgres, tmp_path_factory.mktemp("shadowed"), search_path="poser, public")
+    found = _arena(postgres, tmp_path_factory.mktemp("shadowed"), search_path="poser, public")
     yield found
     found.close()
+
+
+@pytest.fixture(scope="session")
+def reverting(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+    """The same, where each revision is applied already and is undone."""
+    found = _arena(postgres, tmp_path_factory.mktemp("reverting"), downward=True)
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="session")
+def superuser(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+    """The same on a server of its own, whose superuser the app is."""
+    root = tmp_path_factory.mktemp("superuser")
+    name = template(postgres, root, whole=False)
+    with spare.running(postgres, name) as own:
+        found = Arena(Postgres(own.server), root, name, user="postgres")
+        yield found
+        found.close()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
+from adversary.arena import Arena, Case
+from adversary.games import SUPERUSER_GAMES
+from adversary.ways import executed
 from support.places import ROOT
-from support.postgres import Database
 from support.server import Server
 from support.upgrades import upgrade
 
@@ -25,13 +25,37 @@ def unnoticed(server: Server, sql: str) -> None:
     assert said == ("", "current", [], [], [])
 
 
-def test_a_superuser_s_grants_on_what_is_postgresql_s_own(
-    make_server: Callable[..., Server], make_database: Callable[..., Database]
-) -> None:
-    assert "what is PostgreSQL's own (`pg_catalog`)" in PAGE
-    server = make_server(deployed=True, content=replace(make_database("poser"), user="postgres"))
-    unnoticed(server, "grant execute on function pg_catalog.pg_read_file(text) to public")
-    assert server.sql("select has_function_privilege('public', 'pg_read_file(text)', 'execute')") == [(True,)]
+_BLOCK = "with op.get_context().autocommit_block():\n    op.execute({!r})"
+_LOWER = "create or replace function pg_catalog.lower(text) returns text language internal immutable strict as 'upper'"
+# what the page says → a revision of a superuser's
+UNSEEN = {
+    "(`pg_catalog`, ": executed(_LOWER),
+    ", `information_schema`, ": executed("drop view information_schema.character_sets"),
+    "`pg_toast`)": executed("create function pg_toast.gadget() returns integer language sql as 'select 1'"),
+    "grants included": executed("grant execute on function pg_catalog.pg_read_file(text) to public"),
+    "internal triggers of foreign keys": executed("delete from pg_trigger where tgrelid = 'till_line'::regclass"),
+    "(`track_counts`)": executed("set track_counts = off", "select lo_put(4711, 0, 'poser')"),
+    "other databases": executed("alter database template1 set work_mem = '8MB'"),
+    "the rest of the server: other databases": _BLOCK.format("create database poser_db"),
+    "`ALTER SYSTEM`": _BLOCK.format("alter system set work_mem = '8MB'"),
+    "replication slots": executed("select pg_create_physical_replication_slot('poser_slot')"),
+}
+
+
+@pytest.mark.parametrize("words", UNSEEN)
+def test_what_only_a_superuser_can_do(superuser: Arena, words: str) -> None:
+    assert words in PAGE
+    seen = superuser.run(Case(UNSEEN[words]))
+    assert (seen.answer["failure"], seen.answer["violations"], seen.answer["data"]) == ("", [], [])
+    assert seen.after.foreign_changes(seen.before)
+
+
+def test_a_program_of_the_server_s(superuser: Arena) -> None:
+    assert "the change stays, is named as another session's, and fails nothing" in PAGE
+    seen = superuser.run(SUPERUSER_GAMES["program-psql"])
+    [said] = seen.answer["warnings"]
+    assert seen.answer["failure"] == "" and "another session committed column public.product.poser_x" in said, said
+    assert seen.after.foreign_changes(seen.before)
 
 
 def test_the_password_of_a_role(cloning: Server) -> None:

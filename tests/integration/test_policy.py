@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support import environments
 from support.catalogs import everything
-from support.postgres import Postgres
+from support.postgres import Database, Postgres
 from support.repository import Repository
 from support.server import Server, poser_template
 from support.upgrades import Upgrade, Upgrades, upgrade
@@ -723,6 +723,25 @@ def test_rows_written_to_core_s_tables_are_counted_and_refused_only_if_asked(dep
         for warning in answer["warnings"]
     )
     assert deployed.sql("select name from setting order by 1") == [("poser.a",), ("poser.c",)]
+
+
+def test_rows_that_a_superuser_keeps_from_being_counted_are_told_of_who_wrote_them(
+    make_server: Callable[..., Server], make_database: Callable[..., Database]
+) -> None:
+    server = make_server(deployed=True, content=replace(make_database("poser"), user="postgres"))
+    steps = {
+        "counted": "insert into setting (name) values ('poser.a')",
+        "none": "update ifps_plu set plu = 1; create table poser_crate ()",
+        "uncounted": "set track_counts = off; insert into ifps_plu (uuid, plu) values ('i', 1)",
+        "none any more": "create table poser_box ()",
+    }
+    made = {name: server.repository.add_revision(name, upgrade_sql=sql) for name, sql in steps.items()}
+    server.git("pull", "--quiet")
+    answer = upgrade(server)
+    data = [(each["revision"], each["table"], each["inserted"]) for each in answer["data"]]
+    assert data == [(made["counted"], "public.setting", 1), (made["uncounted"], "public.ifps_plu", 0)]
+    said = f"Revision {made['uncounted']} wrote rows of public.ifps_plu, which is not this extension's: not counted."
+    assert said in answer["warnings"]
 
 
 BLOCK = """

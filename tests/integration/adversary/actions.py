@@ -22,3 +22,4 @@ def actions(name: str) -> dict[str, Action]:
 
 
 DEFINITIONS, ROWS, OTHERS = actions("definitions"), actions("rows"), actions("others")
+SUPERUSER, SUPERUSER_ROWS = actions("superuser"), actions("superuser_rows")

@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.places import fingerprint
-from support.postgres import Database, Postgres
+from support.postgres import OWNER, Database, Postgres
 from support.repository import Repository
 from support.server import Server, poser_template
 from support.upgrades import Upgrades
@@ -25,6 +25,8 @@ from .oracle import Picture, look
 from .store import FEW, STORE
 
 CORE_HEAD, POSER_HEAD = "c2ef84c99c93", "b084beb32f02"
+# the revision that is there already, where it is undone
+APPLIED = "poser0fff"
 AS_IT_WAS = "the database is as it was"
 # What a mistake in a case looks like, rather than a refusal.
 _MISTAKE = re.compile(
@@ -35,7 +37,9 @@ _MISTAKE = re.compile(
 
 @dataclass(frozen=True)
 class Case:
-    """A revision: the body of its ``upgrade()``, with @ME@, @PREV@ and @CORE@ for revisions, and @URL@.
+    """A revision: the body of its ``upgrade()``, with @ME@, @PREV@ and @CORE@ for version rows, and @URL@.
+
+    Of a ``downgrade()``, too: @PREV@ is the app's version row before it, and @ME@ what Alembic makes of that.
 
     ``word``, a pattern, must be in what is said of it; without one it is honest, and must get through. ``top`` is
     Python beside ``upgrade()``. With ``told`` it may get through where it is named. ``stays``: it has committed
@@ -54,23 +58,36 @@ class Case:
 
 @dataclass(frozen=True)
 class Seen:
-    """What came of a case: what was answered, and the pictures before and after."""
+    """What came of a case: the answer, the app's version row that was ``wanted``, and the pictures before and after."""
 
-    revision: str
+    wanted: str
     answer: dict[str, Any]
     before: Picture
     after: Picture
 
 
 class Arena:
-    """The server, its database, and the process that runs upgrades."""
+    """The server, its database, and the process that runs upgrades; where it is ``downward``, they are reverts.
 
-    def __init__(self, postgres: Postgres, root: Path, *, search_path: str = "", whole: bool = False) -> None:
+    :param made: the database that is its template.
+    :param user: the app's database user. A superuser has ``postgres`` to itself, and all of it is looked at.
+    """
+
+    def __init__(
+        self,
+        postgres: Postgres,
+        root: Path,
+        made: str,
+        *,
+        search_path: str = "",
+        downward: bool = False,
+        user: str = OWNER,
+    ) -> None:
         self._postgres = postgres
-        self._search_path = search_path
-        self._template = template(postgres, root, whole=whole)
-        self.database = postgres.create(self._template)
-        self._set_search_path()
+        self._search_path, self._downward, self._alone = search_path, downward, user != OWNER
+        self._template = made
+        self.database = replace(postgres.create(made), user=user)
+        self._prepare()
         self.server = Server.make(root / "server", self.database, repository=Repository.of_poser(root / "poser.git"))
         self.server.deploy()
         self._upgrades = Upgrades(self.server)
@@ -84,41 +101,45 @@ class Arena:
             prepared = [name for (name,) in cursor.fetchall()]
             for name in prepared:
                 cursor.execute("rollback prepared %s", (name,))
-            return look(cursor).beside(f"prepared transaction {name}" for name in prepared)
+            return look(cursor, server=self._alone).beside(f"prepared transaction {name}" for name in prepared)
 
     def run(self, case: Case) -> Seen:
         """Try a case, and leave the database as the template has it."""
         before = self._now
-        revision = f"poser{next(self._numbers):x}"
-        names = {"@ME@": revision, "@PREV@": POSER_HEAD, "@CORE@": CORE_HEAD, "@URL@": self.database.url}
+        revision = APPLIED if self._downward else f"poser{next(self._numbers):x}"
+        there, wanted = (revision, POSER_HEAD) if self._downward else (POSER_HEAD, revision)
+        names = {"@ME@": wanted, "@PREV@": there, "@CORE@": CORE_HEAD, "@URL@": self.database.url}
         python, top = case.python, case.top
         for name, value in names.items():
             python, top = python.replace(name, value), top.replace(name, value)
         checkout = Repository(self.server.source_dir)
-        checkout.add_revision("case", upgrade=python, revision=revision, commit=False)
+        up, down = ("", python) if self._downward else (python, "")
+        checkout.add_revision("case", upgrade=up, downgrade=down, revision=revision, commit=False)
         [file] = self.server.versions.glob(f"{revision}*.py")
         file.write_text(f"{file.read_text()}\n\n{top}" if top else file.read_text())
+        options = {"allow_uncommitted_revisions": True, "lock_retries": 0, "statement_timeout_seconds": 20}
+        options.update(case.options)
         try:
-            answer = self._upgrades(
-                allow_uncommitted_revisions=True, lock_retries=0, statement_timeout_seconds=20, **case.options
-            )
+            answer = self._upgrades.revert(wanted, **options) if self._downward else self._upgrades(**options)
         finally:
             file.unlink()
         self._now = after = self.look()
         if after != before:
             self.renew()
-        return Seen(revision, answer, before, after)
+        return Seen(wanted, answer, before, after)
 
     def renew(self) -> None:
         """Have the database be as the template has it."""
         self._postgres.drop(self.database)
         self._postgres.create(self._template, self.database.name)
-        self._set_search_path()
+        self._prepare()
         self._now = self.look()
 
-    def _set_search_path(self) -> None:
+    def _prepare(self) -> None:
         if self._search_path:
             self._postgres.admin.sql(f'alter database "{self.database.name}" set search_path = {self._search_path}')
+        if self._downward:
+            self.database.sql("update alembic_version set version_num = %s where version_num = %s", APPLIED, POSER_HEAD)
 
     def close(self) -> None:
         self._upgrades.close()
@@ -154,10 +175,10 @@ def judge(case: Case, seen: Seen) -> None:
     keys = ("violations", "data", "warnings", "partial", "failed_revision")
     said = failure + json.dumps({key: answer[key] for key in keys}, ensure_ascii=False)
     foreign, changes = after.foreign_changes(before), after.changes(before)
-    applied = before.versions - {POSER_HEAD} | {seen.revision}
+    done = frozenset({CORE_HEAD, seen.wanted})
     assert not _MISTAKE.search(failure), f"a mistake in the case itself: {failure}"
     if not failure:
-        assert after.versions == applied, f"got through, and the version rows are {sorted(after.versions)}: {said}"
+        assert after.versions == done, f"got through, and the version rows are {sorted(after.versions)}: {said}"
     if AS_IT_WAS in failure:
         assert not changes, f"it is said to be as it was, but these differ: {changes}; {said}"
         assert after.versions == before.versions, said

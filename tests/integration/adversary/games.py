@@ -278,3 +278,69 @@ SHADOWS: dict[str, Case] = {
     )
 }  # fmt: skip
 SHADOWS["honest"] = Case(executed("create schema poser", "create table poser.poser_crate (id integer)"))
+
+_LOCKS = "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory'"
+SUPERUSER_GAMES: dict[str, Case] = {
+    "lock_s_session_ended": Case(executed(_COLUMN, _LOCKS), "lock was lost"),
+    "lock_s_session_ended_after_a_commit": Case(executed(_COLUMN, "commit", _LOCKS), "lock was lost", stays=True),
+    "all_sessions_ended": Case(
+        executed(_COLUMN, "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()"),
+        "lock was lost",
+    ),
+    "lock_s_session_cancelled": Case(
+        executed(_COLUMN, _LOCKS.replace("terminate", "cancel")), "product"
+    ),
+    "advisory_locks_released": Case(executed(_COLUMN, "select pg_advisory_unlock_all()"), "product"),
+    "program-psql": Case(
+        executed(f"""copy (select 1) to program 'psql -Xqc "{_COLUMN}" "@URL@"'"""), "product", told=True, stays=True
+    ),
+    "role-commit": Case(executed("create role poser_committed", "commit"), "role poser_committed", stays=True),
+    "setting-commit": Case(
+        executed("alter role guarded set work_mem = '9MB'", "commit"), "setting of guarded", stays=True
+    ),
+    "tablespace-autocommit_block": Case(
+        "op.execute('set allow_in_place_tablespaces = on')\n"
+        + _IN_BLOCK.format("create tablespace poser_space location ''"), "tablespace poser_space", stays=True,
+    ),
+    "version_rows-in_a_replica": Case(
+        executed("set session_replication_role = replica", _DELETE_HEAD), _VERSION
+    ),
+    "version_table-owner": Case(executed("alter table alembic_version owner to guarded"), "alembic_version"),
+    "deferred-in_a_replica": Case(
+        executed(
+            "create function poser_do() returns trigger language plpgsql as"
+            f" 'begin {_COLUMN}; return new; end'",
+            "create table poser_q (id integer)",
+            "create constraint trigger poser_t after insert on poser_q deferrable initially deferred"
+            " for each row execute function poser_do()", "alter table poser_q enable always trigger poser_t",
+            "set session_replication_role = replica", "insert into poser_q values (1)",
+        ),
+        "product",
+    ),
+    "deferred-another_s_session": Case(
+        executed(
+            "create function poser_do() returns trigger language plpgsql security definer as"
+            f" 'begin {_COLUMN}; return new; end'",
+            "create table poser_q (id integer)", "grant all on poser_q to rattail",
+            "create constraint trigger poser_t after insert on poser_q deferrable initially deferred"
+            " for each row execute function poser_do()",
+            "set session authorization rattail", "insert into poser_q values (1)",
+        ),
+        "product",
+    ),
+    "no_superuser_any_more": Case(
+        executed("create role poser_last superuser", "update pg_authid set rolsuper = false where oid = 10"),
+        "role postgres|poser_last|superuser",
+    ),
+    "schema_that_looks_temporary": Case(
+        executed("set allow_system_table_mods = on", "create schema pg_toast_gadget"), "pg_toast_gadget"
+    ),
+    "login_trigger-commit": Case(
+        executed(
+            "create function poser_do() returns event_trigger language plpgsql as 'begin end'",
+            "create event trigger poser_login on login execute function poser_do()", "commit",
+        ),
+        "event trigger poser_login", stays=True,
+    ),
+    "honest-left_as_another": Case(executed("create table poser_x (id integer)", "set session authorization rattail")),
+}  # fmt: skip

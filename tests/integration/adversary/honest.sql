@@ -240,3 +240,9 @@ do $$ declare r record; begin
     execute format('insert into poser_widget (uuid, code, active) values (%L, %L, true)', r.id, r.code);
   end loop;
 end $$;
+
+-- rows-core_s_of_which_none_matches: honest
+update till set note = 'poser' where number > 100;
+delete from till_line where id < 0;
+insert into setting (name, value) values ('till.a', '2') on conflict do nothing;
+create table poser_a (id integer);

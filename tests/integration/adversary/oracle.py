@@ -16,6 +16,7 @@ from support.catalogs import IN_PLACE, LEFT_OUT, SHARED
 
 _OWN_NAME = "~ '^_*(batch_)?poser_'"
 _LEFT_OUT = {*LEFT_OUT, "pg_subscription_rel"}
+_STATISTICS = ("pg_statistic", "pg_statistic_ext_data")
 # More that is put into rows as they stand, rolled back or not.
 _IN_PLACE = {**IN_PLACE, "pg_class": {*IN_PLACE["pg_class"], "relhassubclass"}, "pg_index": {"indcheckxmin"}}
 # Objects are told by catalog and oid; ``own`` holds those of the app, ``passing`` those of temporary tables.
@@ -87,6 +88,11 @@ from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
   and (c.relkind = 'S' or c.relkind in ('r', 'm') and pg_relation_size(c.oid) > 0) order by 1
 """
+# what no catalog says, where nobody else is at work
+_OF_THE_SERVER = """
+select 'configuration ' || coalesce(name, ''), concat(setting, error) from pg_file_settings union all
+select 'replication slot ' || slot_name, slot_type from pg_replication_slots
+"""
 
 
 @dataclass(frozen=True)
@@ -115,14 +121,18 @@ def _differ(before: dict[str, str], after: dict[str, str]) -> list[str]:
     return sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
 
 
-def look(cursor: Any) -> Picture:
-    """The picture that a superuser's session has in whatever transaction it is."""
+def look(cursor: Any, *, server: bool = False) -> Picture:
+    """The picture that a superuser's session has in whatever transaction it is; with ``server``, of all the server."""
     foreign, everything = {}, {}
-    cursor.execute(_catalog_query(_columns(cursor)))
+    cursor.execute(_catalog_query(_columns(cursor), server=server))
     for name, own, digest, whole in cursor.fetchall():
         if own != "own":
             foreign[name] = digest
         everything[f"{name} ({own})"] = whole
+    if server:
+        cursor.execute(_OF_THE_SERVER)
+        found = dict(cursor.fetchall())
+        foreign, everything = {**foreign, **found}, {**everything, **found}
     cursor.execute(_STORED)
     parts = []
     for name, kind, own in cursor.fetchall():
@@ -153,20 +163,20 @@ def _columns(cursor: Any) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 
 @cache
-def _catalog_query(catalogs: tuple[tuple[str, tuple[str, ...]], ...]) -> str:
+def _catalog_query(catalogs: tuple[tuple[str, tuple[str, ...]], ...], *, server: bool) -> str:
     parts = []
     for name, columns in catalogs:
-        if name in _LEFT_OUT:
+        if name in (_STATISTICS if server else _LEFT_OUT):
             continue
         kept = ", ".join(f't."{column}"' for column in columns if column not in _IN_PLACE.get(name, ()))
         own = "coalesce(case when o.passing then 'passing' when o.oid is not null then 'own' end, 'foreign')"
         if name in ("pg_depend", "pg_shdepend"):
-            # they say nothing that the objects do not say
-            own = "case when o.passing then 'passing' else 'own' end"
+            # they say nothing that the objects do not say, but what an extension holds
+            own = "case when o.passing then 'passing' when t.deptype in ('e', 'x') then 'foreign' else 'own' end"
         if name == "pg_default_acl":
             in_own = "exists (select from space where oid = t.defaclnamespace and own)"
             own = f"case when {in_own} then 'own' else 'foreign' end"
-        where = SHARED.get(name, "true")
+        where = "true" if server else SHARED.get(name, "true")
         key = next((column for column in _KEYS if column in columns), "") if name not in _SMALL_NUMBERS else ""
         if key:
             # Of PostgreSQL's own objects it is enough to know the transactions that wrote them.

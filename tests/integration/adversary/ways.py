@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .actions import Action
+from .arena import Case
+
 Way = Callable[[str], str]
 # what a comment says, a string or a name in dollar quotes of its own cannot end
 _QUOTE = "$poser_sql$"
@@ -327,3 +330,11 @@ UNHEARD: dict[str, Way] = {
     ),
 }
 WAYS: dict[str, Way] = {**INSIDE, **SESSION, **LATER, **COMMITTED, **CONFINED, **UNCONFINED, **UNHEARD}
+
+
+def done(action: Action, way: str) -> Case:
+    """A revision that does it in that way."""
+    # by those that were not allowed to write, nothing was done that could be named
+    word = f"{action.word}|may only read" if way in {*CONFINED, *UNCONFINED} else action.word
+    stays = way in {*COMMITTED, *UNCONFINED, *UNHEARD}
+    return Case(WAYS[way](action.sql), word, stays=stays, told=way in UNHEARD)

@@ -62,8 +62,11 @@ def upgrade(server: Server, **options: Any) -> dict[str, Any]:
 
 def revert(server: Server, to: str, **options: Any) -> dict[str, Any]:
     """Undo the app's revisions after ``to``, confirmed; the result has the keys ``failure`` and ``told``."""
-    confirmed = {"revert_to": to, "revert_confirm": f"{server.app}@{to}"}
-    return _run(server, "revert", {"backup": "full", **confirmed, **options})
+    return _run(server, "revert", {**_confirmed(server, to), **options})
+
+
+def _confirmed(server: Server, to: str) -> dict[str, Any]:
+    return {"backup": "full", "revert_to": to, "revert_confirm": f"{server.app}@{to}"}
 
 
 def baseline(server: Server, *revisions: str, **options: Any) -> dict[str, Any]:
@@ -72,7 +75,7 @@ def baseline(server: Server, *revisions: str, **options: Any) -> dict[str, Any]:
 
 
 class Upgrades:
-    """Upgrades of one server, one after another, in one process that has imported Rattail already."""
+    """Upgrades and reverts of one server, one after another, in one process that has imported Rattail already."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -80,8 +83,15 @@ class Upgrades:
 
     def __call__(self, **options: Any) -> dict[str, Any]:
         """Run an upgrade to its end."""
+        return self._run("upgrade", options)
+
+    def revert(self, to: str, **options: Any) -> dict[str, Any]:
+        """Undo the app's revisions after ``to``, as :func:`revert` does."""
+        return self._run("revert", {**_confirmed(self._server, to), **options})
+
+    def _run(self, what: str, options: Mapping[str, Any]) -> dict[str, Any]:
         assert self._process.stdin and self._process.stdout and self._process.stderr
-        self._process.stdin.write(json.dumps(["upgrade", self._server.parameters(options)]) + "\n")
+        self._process.stdin.write(json.dumps([what, self._server.parameters(options)]) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         assert line, self._process.stderr.read()

@@ -74,7 +74,7 @@ def _wrote(entry: Rows) -> str:
     counts = {"inserted": entry.inserted, "updated": entry.updated, "deleted": entry.deleted}
     numbers = [f"{count} {what}" for what, count in counts.items() if count]
     numbers += ["all of them replaced"] if entry.rewritten else []
-    return f"wrote rows of {entry.table}, which is not this extension's: {', '.join(numbers)}"
+    return f"wrote rows of {entry.table}, which is not this extension's: {', '.join(numbers) or 'not counted'}"
 
 
 def _reason(answer: Answer, tried: Attempts) -> tuple[str, str]:

@@ -65,7 +65,10 @@ class WrittenRows:
         self._told = False
         self._found: list[Written] = []
         self._moved: set[Written] = set()
-        self._base: dict[int, Written] | None = last._base if last else None
+        self._base: dict[int, Written] = last._base if last else {}
+        # what this transaction may have written to before, and by now
+        self._written_to: set[int] = last._written_to if last else set()
+        self._known = self._written_to
         self._sequences: dict[int, tuple[Any, ...]] = last._sequences if last else {}
         self._outside = False
         if last is None:
@@ -74,8 +77,9 @@ class WrittenRows:
     def begin(self) -> None:
         """It is in a transaction, in which it has written nothing yet."""
         with plain_cursor(self._connection) as cursor:
-            self._base, self._sequences = rows_written(cursor), sequences_used(cursor, written_to(cursor))
-        self._outside = False
+            oids = written_to(cursor)
+            self._base, self._sequences = rows_written(cursor), sequences_used(cursor, oids)
+        self._known, self._written_to, self._outside = {*oids}, {*oids}, False
 
     def hear(self, connection: Any, text: str) -> None:
         """This is about to be executed on a connection.
@@ -119,7 +123,7 @@ class WrittenRows:
 
     def judge(self, rewritten: Iterable[Owner]) -> bool:
         """Tell of the rows that are not the extension's own (``rules.data_report``); whether they are refused."""
-        data = rules.data_report([*self._found, *self._moved], rewritten, self._prefixes)
+        data = rules.data_report([*self._moved, *self._found], rewritten, self._prefixes)
         if data:
             tables = [{"revision": self._revision, **entry} for entry in data]
             self._report({"event": "data", "revision": self._revision, "tables": tables})
@@ -132,14 +136,16 @@ class WrittenRows:
         with plain_cursor(self._connection) as cursor:
             oids = written_to(cursor)
             now = rows_written(cursor, oids)
-            if self._base is not None and now is not None:
-                grown = written_between(self._base, now)
-                foreign = [each for each in grown if rules.data_report([each], (), self._prefixes)]
-                gone = {each[:2] for each in foreign if not stays(cursor, each, self._other)}
-                kept = {oid: each for oid, each in now.items() if each[:2] not in gone}
-                self._found = written_between(self._base, kept, self._found)
-                now = {**self._base, **now}
-            self._base = now
+            grown = {each[:2] for each in written_between(self._base, now)}
+            foreign = {oid: each for oid, each in now.items() if rules.data_report([each], (), self._prefixes)}
+            # A superuser can keep rows from being counted, but not what it writes to from being locked.
+            asked = {oid for oid, each in foreign.items() if each[:2] in grown or oid not in self._known}
+            there = {oid for oid in asked if stays(cursor, foreign[oid], self._other)}
+            self._written_to = {*oids} - (asked - there)
+            kept = {oid: each for oid, each in now.items() if oid in there or oid not in foreign}
+            self._found = written_between(self._base, kept, self._found)
+            self._moved |= {Written(*foreign[oid][:2]) for oid in there if foreign[oid][:2] not in grown}
+            self._base = {**self._base, **now}
             before, self._sequences = self._sequences, sequences_used(cursor, oids)
             for oid, used in self._sequences.items():
                 if used != before.get(oid) and not self._prefixes.owns(*used[2:4]):

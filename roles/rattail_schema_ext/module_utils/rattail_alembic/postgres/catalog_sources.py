@@ -60,7 +60,7 @@ class Source(NamedTuple):
 # What initdb creates has an oid below (access/transam.h, FirstNormalObjectId).
 _MADE = "x.oid >= 16384"
 # Temporary tables are left out, and so is what PostgreSQL keeps in pg_toast for a table.
-LASTING = "x.nspname !~ '^pg_(toast|temp_|toast_temp_)'"
+LASTING = "x.nspname !~ '^pg_(toast|(toast_)?temp_[0-9]+)$'"
 _KIND_OF_LETTER = " ".join(f"when '{letter}' then '{kind}'" for letter, kind in RELATIONS.items())
 # _RETURN is a view's query
 _KIND_OF_RULE = "case when x.rulename = '_RETURN' then '' else 'rule' end"

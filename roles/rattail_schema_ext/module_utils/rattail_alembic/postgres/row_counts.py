@@ -30,9 +30,9 @@ select x.* from (
     pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid) as deleted
   from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
   where (c.relkind in ('r', 'm') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
-    or c.oid in (2613, 2995)) and {which}
+    or c.oid in (2613, 2995))
 ) x
-where x.inserted + x.updated + x.deleted > 0"""
+where {which}"""
 
 # No rollback takes back what nextval and setval did. Only of one that is locked is the value asked, which locks it.
 _SEQUENCES = """
@@ -66,17 +66,14 @@ def written_to(cursor: Any) -> list[int]:
     return list(oids)
 
 
-def rows_written(cursor: Any, oids: list[int] | None = None) -> dict[int, Written] | None:
-    """What this session wrote in the transaction so far, by the table's oid; None where ``track_counts`` is off.
+def rows_written(cursor: Any, oids: list[int] | None = None) -> dict[int, Written]:
+    """What this session wrote in the transaction so far, by the table's oid, as far as ``track_counts`` was on.
 
     The counters may still hold numbers of an earlier transaction, so only the difference of two calls is reliable.
 
-    :param oids: only of these, see :func:`written_to`.
+    :param oids: all of these, also without a number, see :func:`written_to`.
     """
-    cursor.execute("select pg_catalog.current_setting('track_counts')")
-    if cursor.fetchone()[0] != "on":
-        return None
-    which = "true" if oids is None else "c.oid = any (%s::pg_catalog.oid[])"
+    which = "x.inserted + x.updated + x.deleted > 0" if oids is None else "x.oid = any (%s::pg_catalog.oid[])"
     cursor.execute(_COUNTS.format(which=which), None if oids is None else (oids,))
     return {oid: Written(*rest) for oid, *rest in cursor.fetchall()}
 
