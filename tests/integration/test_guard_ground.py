@@ -170,7 +170,9 @@ def test_rows_that_it_registers_count_too(shared: Shared, sql: str) -> None:  # 
 def test_rows_that_it_registers_for_the_commit_count_too(shared: Shared, sql: str) -> None:  # noqa: F811
     before = everything(shared.server.database)
     python = f"sa.event.listen(op.get_bind().engine, 'commit', lambda c: c.execute(sa.text({sql!r})))"
-    _, answer = shared.upgrade("at the COMMIT", python=python, policy_data="refuse")
+    new, answer = shared.upgrade("at the COMMIT", python=python, policy_data="refuse")
+    assert answer["failure"].startswith(f"Revision {new} (") and "by hand" not in answer["failure"], answer["failure"]
+    assert answer["failed_revision"]["revision"] == new
     assert "it wrote rows of public.setting, which is not this extension's: 1 inserted" in answer["failure"]
     assert everything(shared.server.database) == before
 

@@ -16,8 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -144,17 +143,30 @@ class _Preloaded:
     def _answer(self, seconds: float) -> str:
         assert self._process.stdout
         if not select.select([self._process.stdout], [], [], seconds)[0]:
-            self._process.kill()
+            # Its process, and what that has started, would only be in the way of the next.
+            for each in [*psutil.Process(self._process.pid).children(recursive=True), self._process]:
+                each.kill()
+            self._process.wait()
             raise TimeoutError(f"not within {seconds} s")
         return self._process.stdout.readline().strip()
 
+    @property
+    def ended(self) -> bool:
+        return self._process.poll() is not None
 
-@cache
+
+_there: dict[object, _Preloaded] = {}
+
+
+def _preloaded(key: object, make: Callable[[], _Preloaded]) -> _Preloaded:
+    if key not in _there or _there[key].ended:
+        _there[key] = make()
+    return _there[key]
+
+
 def _rattail() -> _Preloaded:
-    return _Preloaded([str(environments.base("rattail") / "bin" / "python"), "-c"], _RATTAIL, environment())
-
-
-_of_ansible: dict[frozenset[tuple[str, str]], _Preloaded] = {}
+    python = str(environments.base("rattail") / "bin" / "python")
+    return _preloaded("rattail", lambda: _Preloaded([python, "-c"], _RATTAIL, environment()))
 
 
 def run(
@@ -224,12 +236,12 @@ def ansible(
     The settings of ``environment`` are for Ansible to read as it is loaded: it is loaded once for each set of them.
     """
     settings = {k: v for k, v in environment.items() if k.startswith("ANSIBLE_") and k != "ANSIBLE_CONFIG"}
-    key = frozenset(settings.items())
-    if key not in _of_ansible:
-        compiled = {k: v for k, v in environment.items() if k != "PYTHONDONTWRITEBYTECODE"}
-        _of_ansible[key] = _Preloaded([sys.executable, "-P", "-c"], _ANSIBLE, compiled)
+    compiled = {k: v for k, v in environment.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    process = _preloaded(
+        frozenset(settings.items()), lambda: _Preloaded([sys.executable, "-P", "-c"], _ANSIBLE, compiled)
+    )
     call = {"program": _RUN_FILE, "arguments": list(command), "environment": dict(environment), "cwd": str(cwd)}
-    return _of_ansible[key].run(call, scratch=scratch, seconds=seconds)
+    return process.run(call, scratch=scratch, seconds=seconds)
 
 
 def environment() -> dict[str, str]:

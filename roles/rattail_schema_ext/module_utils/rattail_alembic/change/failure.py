@@ -32,6 +32,9 @@ _WRITE_INSIDE = (
 def cause_and_remedy(request: Request, answer: Answer, tried: Attempts, *, reverting: bool = False) -> tuple[str, str]:
     """What went wrong, and what to do about it; ``answer`` gets what programs may want to know of it."""
     error, begun = tried.outcome.error, tried.outcome.unfinished
+    if error and error["type"] == "Violated":
+        # by what the last one left to be done at the COMMIT
+        begun = begun or tried.outcome.last("applying")
     if error:
         answer.exception = error["trace"]
     elif tried.outcome.output:
