@@ -144,8 +144,9 @@ class _Preloaded:
         assert self._process.stdout
         if not select.select([self._process.stdout], [], [], seconds)[0]:
             # Its process, and what that has started, would only be in the way of the next.
-            for each in [*psutil.Process(self._process.pid).children(recursive=True), self._process]:
+            for each in psutil.Process(self._process.pid).children(recursive=True):
                 each.kill()
+            self._process.kill()
             self._process.wait()
             raise TimeoutError(f"not within {seconds} s")
         return self._process.stdout.readline().strip()
