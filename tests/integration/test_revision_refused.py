@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from support import environments
 from support.revisions import add_model, edit, refused, script, scripts, write
 from support.server import HOST, Server
 from support.states import difference, state
@@ -100,6 +101,14 @@ def the_models_are_not_read(server: Server) -> tuple[str, ...]:
     return ("do not have poser.db.model among them", "model_spec = poser.db.model", "wutta.config.extensions")
 
 
+def the_extension_is_in_a_group_of_old(server: Server) -> tuple[str, ...]:
+    # as Rattail's generator still writes it
+    [file] = environments.site_packages(server.env_dir).glob("poser-*.dist-info/entry_points.txt")
+    file.write_text(file.read_text().replace("wutta.config.extensions", "rattail.config.extensions"))
+    said = "its config extension (poser.config:PoserConfig) is in the group rattail.config.extensions"
+    return ("do not have poser.db.model among them", said, "entry point group wutta.config.extensions")
+
+
 def the_section_is_not_right(server: Server) -> tuple[str, ...]:
     server.write_config()
     return ("not yet as it should be on this host (to do: config)", "Run site.yml first")
@@ -122,6 +131,7 @@ def there_are_two_heads(server: Server) -> tuple[str, ...]:
         the_database_is_behind,
         the_database_is_ahead,
         the_models_are_not_read,
+        the_extension_is_in_a_group_of_old,
         the_section_is_not_right,
         there_are_two_heads,
     ],

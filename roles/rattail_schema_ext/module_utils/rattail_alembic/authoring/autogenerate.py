@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import suppress
+from importlib import metadata
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from .draft import Draft, branch, place
 # The revision, whose path is empty where there is nothing to write; the text of its script; what it leaves to others.
 Drafted = tuple[NewRevision, str, list[LeftOut]]
 
+# What Rattail read before it stood on WuttJamaican, and its project generator still writes.
+_UNREAD = "rattail.config.extensions"
 # What SQLAlchemy's text() takes for a parameter.
 _PARAMETER = re.compile(r"(?<![:\w\\]):(?=\w+(?!:))")
 
@@ -110,9 +113,11 @@ def _refuse_models(wanted: Draft, tables: Iterable[Any]) -> None:
     app, own = wanted.ready.request.app, wanted.own
     defined = _defined_tables(app)
     if f"{app}.db.model" not in sys.modules and not any(table.name in defined for table in tables):
+        unread = _extensions(app, _UNREAD)
+        why = f": its config extension ({unread[0]}) is in the group {_UNREAD}, which nothing reads" if unread else ""
         raise Refused(
             "model_unused",
-            f"The models that env.py compares do not have {app}.db.model among them.",
+            f"The models that env.py compares do not have {app}.db.model among them{why}.",
             f"Name it in the config file (model_spec = {app}.db.model in the core's section) or in the app's "
             "config extension (entry point group wutta.config.extensions), then run again.",
         )
@@ -125,6 +130,12 @@ def _refuse_models(wanted: Draft, tables: Iterable[Any]) -> None:
                 f"Rename it (__tablename__ = {f'{own.own[0]}_{table.name}'!r}), or add its prefix to "
                 "rattail_schema_ext_prefixes.",
             )
+
+
+def _extensions(app: str, group: str) -> list[str]:
+    """The app's entry points of a group."""
+    named = [each for found in metadata.distributions() for each in found.entry_points if each.group == group]
+    return [each.value for each in named if re.match(rf"{re.escape(app)}[.:]", each.value)]
 
 
 def _defined_tables(app: str) -> dict[str, str]:
