@@ -228,11 +228,11 @@ class Server:
         if tags:
             options += ["--tags", tags]
         path = self._playbook(playbook)
-        return self._ansible("ansible-playbook", ["-i", self._inventory(vars), *options, *args, str(path)], env)
+        return self._ansible("ansible-playbook", ["-i", self.inventory(vars), *options, *args, str(path)], env)
 
     def start_role(self, vars: Mapping[str, Any]) -> subprocess.Popen[bytes]:
         """Start ``site.yml`` on this server, and leave it alone."""
-        inventory = self._inventory(vars)
+        inventory = self.inventory(vars)
         args = ["-i", inventory, str(self._playbook("site"))]
         return start("ansible-playbook", args, cwd=ROOT, scratch=self.root / "ansible")
 
@@ -254,7 +254,7 @@ class Server:
         self, name: str, arguments: Mapping[str, Any], *, check: bool = False, env: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
         """The result of one of the role's modules, run as Ansible runs it, by the environment's Python."""
-        inventory = self._inventory({"ansible_python_interpreter": str(self.python)})
+        inventory = self.inventory({"ansible_python_interpreter": str(self.python)})
         options = ["-i", inventory, *(["--check"] if check else []), HOST]
         call = ["-m", name, "-a", json.dumps(dict(arguments))]
         run = self._ansible("ansible", [*options, *call], {**MODULE_PATHS, **(env or {})})
@@ -297,7 +297,8 @@ class Server:
     def _ansible(self, program: str, args: list[str], env: Mapping[str, str] | None) -> Run:
         return ansible(program, args, cwd=ROOT, scratch=self.root / "ansible", env=env)
 
-    def _inventory(self, extra: Mapping[str, Any] | None) -> str:
+    def inventory(self, extra: Mapping[str, Any] | None = None) -> str:
+        """The path of a new inventory with this server and its variables, ``extra`` on top."""
         # a Python without Rattail, as a server's own is, and without a search for one
         bare = {"ansible_connection": "local", "ansible_python_interpreter": os.path.realpath(sys.executable)}
         variables = {**bare, **self.vars, **(extra or {})}
