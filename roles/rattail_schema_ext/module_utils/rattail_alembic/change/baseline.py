@@ -12,7 +12,7 @@ from typing import Any
 from ..migration import runner
 from ..observe import report
 from ..observe.answer import Answer, Diff
-from ..observe.database_checks import listed
+from ..observe.database_checks import listed, refuse_too_long
 from ..observe.look import look
 from ..observe.observation import Ready
 from ..observe.request import Request
@@ -50,6 +50,7 @@ def run(request: Request, *, log: Log, check_mode: bool = False) -> Answer:
         ready = before.ready()
         rows = _plan(ready)
         if rows:
+            refuse_too_long(ready.contents, ready.version_table, rows)
             ready = to_write(ready)
             # Alembic changes or drops a row that a new one implies.
             implied = ready.graph.ancestors(rows) & set(ready.plan.rows)
