@@ -9,11 +9,10 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from select import select
 from typing import Any, NamedTuple
 
 from ..problem import Refused
-from .connection import CONNECT_TIMEOUT_SECONDS, arguments, connect, driver, first_line, run
+from .connection import CONNECT_TIMEOUT_SECONDS, arguments, connect, driver, first_line, run, wait
 from .url import Target
 
 VERSION_TABLE = "alembic_version"
@@ -95,9 +94,9 @@ class Contents:
     is none. ``version_rights`` are those of ``VERSION_RIGHTS`` that the role has on it, and ``version_width`` is how
     many characters it takes, or Alembic's would; 0 where there is no limit, or it is not known. ``others`` are the
     tables on ``search_path`` that the role does not own. ``pooling`` is empty on a direct connection, else how the
-    pooler works: ``SESSION``, ``TRANSACTION`` or ``UNKNOWN``. ``search_path_source`` is what set ``search_path``, in the words of
-    ``pg_settings``. ``before_core`` are the schemas, there or not, that it leads through until core's, and that one.
-    ``incarnation`` is that of ``INCARNATION``.
+    pooler works: ``SESSION``, ``TRANSACTION`` or ``UNKNOWN``. ``search_path_source`` is what set ``search_path``, in
+    the words of ``pg_settings``. ``before_core`` are the schemas, there or not, that it leads through until core's, and
+    that one. ``incarnation`` is that of ``INCARNATION``.
     """
 
     identity: dict[str, Any]
@@ -223,20 +222,11 @@ def _server(client: Any, seconds: float) -> int:
     :raises TimeoutError: where there is no answer in time.
     """
     deadline = time.monotonic() + seconds
-    _wait(client, deadline)
+    wait(client, deadline)
     cursor = client.cursor()
     cursor.execute("select pg_backend_pid()")
-    _wait(client, deadline)
+    wait(client, deadline)
     return int(cursor.fetchone()[0])
-
-
-def _wait(client: Any, deadline: float) -> None:
-    while (state := client.poll()) != driver().extensions.POLL_OK:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        writes = state == driver().extensions.POLL_WRITE
-        select([] if writes else [client], [client] if writes else [], [], left)
 
 
 def quoted(name: str) -> str:
