@@ -99,7 +99,8 @@ def _sqlstate(target: Target) -> str:
             wait(client, time.monotonic() + _PATIENCE_SECONDS)
         except driver().Error as error:
             found = re.findall(r":  ([0-9A-Z]{5}): ", str(error))
-            return found[-1] if found else _NO_PASSWORD * libpq.PQconnectionNeedsPassword(pointer)
+            needs_one = bool(libpq.PQconnectionNeedsPassword(pointer))
+            return found[-1] if found else _NO_PASSWORD * needs_one
     return ""
 
 

@@ -65,6 +65,11 @@ select json_build_object('name', current_database(), 'host', %s, 'port', coalesc
     where c.relkind in ('r', 'p') and not pg_has_role(c.relowner, 'USAGE') and pg_table_is_visible(c.oid)
       and n.nspname not in ('pg_catalog', 'information_schema')) as others
 """
+# Tables, and whether they are found without a schema.
+_TABLES = """
+select n.nspname, c.relname, pg_table_is_visible(c.oid) from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where c.relkind in ('r', 'p') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+"""
 
 
 class VersionTable(NamedTuple):
@@ -155,6 +160,12 @@ def look_at(target: Target, core_tables: Sequence[str]) -> Contents:
     core = facts.get("version_schema") or facts["schema"]
     facts["before_core"] = path[: path.index(core) + 1] if core in path else path
     return Contents(**facts, other_version_tables=tuple(elsewhere), pooling=_pooling(target) if pooled else "")
+
+
+def tables_there(cursor: Any) -> set[str]:
+    """The tables as revisions name them: with a schema, and without one where that finds them."""
+    found = run(cursor, _TABLES)
+    return {f"{schema}.{name}" for schema, name, _ in found} | {name for _, name, visible in found if visible}
 
 
 def _schemas(search_path: str, user: str) -> tuple[str, ...]:
