@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ..migration import alembic_api
 from ..observe import report
 from ..observe.answer import Answer
 from ..observe.database_checks import listed
@@ -93,7 +94,28 @@ def _plan(ready: Ready) -> tuple[str, tuple[Revision, ...]]:
             "See with playbooks/status.yml where it is.",
         )
     undone = _undone(graph, applied, target, location)
-    return _base_of(own, request.app) if target == BASE else target, undone
+    destination = _base_of(own, request.app) if target == BASE else target
+    amiss = _amiss(ready, destination, undone)
+    if amiss:
+        earlier = (each.revision for each in reversed(graph.ordered(())) if each in own)
+        ways = (name for name in earlier if name != target and name in graph.ancestors([target]))
+        way = next((name for name in ways if not _amiss(ready, name, _undone(graph, applied, name, location))), "")
+        remedy = f"Go back to {way} instead." if way else "Write a revision that undoes them instead."
+        raise Refused("revert_rows", f"To revert {request.app} to {target} is not for Alembic: {amiss}.", remedy)
+    return destination, undone
+
+
+def _amiss(ready: Ready, destination: str, undone: Sequence[Revision]) -> str:
+    """What Alembic would do wrong, in words; it goes by ``depends_on`` in some places and not in others."""
+    names = {each.revision for each in undone}
+    if not names:
+        return ""
+    done, rows = alembic_api.undo(ready.graph.revision_map(), ready.plan.rows, destination)
+    left = ", ".join(sorted(names.symmetric_difference(done)))
+    if left:
+        return f"it would not undo {left}, which needs what comes after that"
+    implied = ", ".join(ready.graph.overlapping(rows))
+    return f"it would leave the version row {implied}, which another row implies" if implied else ""
 
 
 def _undone(graph: Graph, applied: frozenset[str], target: str, location: str) -> tuple[Revision, ...]:
