@@ -14,7 +14,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from ..config import database_url, section
+from ..config import database_url, ini, section
 from ..config import file as config_file
 from ..host import environment, git
 from ..postgres.contents import VERSION_RIGHTS, VERSION_TABLE
@@ -127,6 +127,7 @@ def _look_at_config(seen: Observation) -> None:
     data = config_file.read(request.config_file)
     seen.config_owner = config_file.owner(request.config_file)
     present = section.read(data, request.config_file)
+    ini.refuse_unread(data, request.config_file)
     seen.options = present.options
     seen.section = section.wanted(
         present,
