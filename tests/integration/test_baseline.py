@@ -216,3 +216,18 @@ def test_a_revision_that_expects_its_tables_is_applied(
     server.sql("create table poser_crate ()")
     answer = upgrade(server)
     assert (answer["failure"], server.database.heads()) == ("", {CORE_HEAD, new}), answer
+
+
+@pytest.mark.parametrize("needs", ["its own branch", "core's"])
+def test_two_heads_after_one_row_get_theirs(deployed: Server, needs: str) -> None:
+    add = deployed.repository.add_revision
+    how: dict[str, Any] = {"down_revision": POSER_HEAD} if needs == "its own branch" else {"down_revision": None}
+    if needs == "core's":
+        how["depends_on"] = CORE_HEAD
+    new = {add(f"add {name}", upgrade_sql=f"create table poser_{name} ()", **how) for name in ("bin", "box")}
+    deployed.git("pull", "--quiet")
+    deployed.sql("create table poser_bin (); create table poser_box ()")
+    answer = baseline(deployed, *sorted(new))
+    assert (answer["failure"], set(answer["stamped"])) == ("", new)
+    assert deployed.database.heads() == new | ({POSER_HEAD} if needs == "core's" else {CORE_HEAD})
+    settled(deployed)

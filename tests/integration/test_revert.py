@@ -167,6 +167,19 @@ def test_where_alembic_would_leave_rows_that_imply_each_other_it_does_not_begin(
     assert upgrade(deployed)["failure"] == ""
 
 
+def test_where_alembic_sees_no_way_back_it_does_not_begin(deployed: Server) -> None:
+    """Another base of the app's needs the revision to go back to, by ``depends_on`` alone."""
+    deployed.repository.add_revision("boxes", down_revision=None, depends_on=POSER_HEAD)
+    deployed.git("pull", "--quiet")
+    assert upgrade(deployed)["failure"] == ""
+    before = state(deployed)
+    failure = revert(deployed, POSER_HEAD)["failure"]
+    assert f"To revert poser to {POSER_HEAD} is not for Alembic: it would not undo" in failure, failure
+    assert difference(before, state(deployed)) == []
+    way = failure.partition("Go back to ")[2].partition(" instead")[0]
+    assert not way or revert(deployed, way)["failure"] == "", failure
+
+
 def test_where_it_leaves_others_it_does(deployed: Server) -> None:
     _, last, second = add_merge(deployed, between=True)
     assert revert(deployed, last)["failure"] == ""

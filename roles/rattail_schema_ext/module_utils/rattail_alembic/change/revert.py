@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from ..migration import alembic_api
@@ -97,12 +98,21 @@ def _plan(ready: Ready) -> tuple[str, tuple[Revision, ...]]:
     destination = _base_of(own, request.app) if target == BASE else target
     amiss = _amiss(ready, destination, undone)
     if amiss:
-        earlier = (each.revision for each in reversed(graph.ordered(())) if each in own)
-        ways = (name for name in earlier if name != target and name in graph.ancestors([target]))
-        way = next((name for name in ways if not _amiss(ready, name, _undone(graph, applied, name, location))), "")
+        way = _earlier(ready, applied, target, own)
         remedy = f"Go back to {way} instead." if way else "Write a revision that undoes them instead."
         raise Refused("revert_rows", f"To revert {request.app} to {target} is not for Alembic: {amiss}.", remedy)
     return destination, undone
+
+
+def _earlier(ready: Ready, applied: frozenset[str], target: str, own: Sequence[Revision]) -> str:
+    """The newest revision before ``target`` that Alembic could go back to; empty where there is none."""
+    graph = ready.graph
+    for each in reversed(graph.ordered(())):
+        if each in own and each.revision != target and each.revision in graph.ancestors([target]):
+            with suppress(Refused):
+                if not _amiss(ready, each.revision, _undone(graph, applied, each.revision, each.location)):
+                    return each.revision
+    return ""
 
 
 def _amiss(ready: Ready, destination: str, undone: Sequence[Revision]) -> str:

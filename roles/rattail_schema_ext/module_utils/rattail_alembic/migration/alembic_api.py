@@ -88,8 +88,12 @@ def steps_to_stamp(script: Any, destination: tuple[str, ...], rows: Any) -> list
 
 
 def undo(revision_map: Any, rows: Sequence[str], destination: str) -> tuple[list[str], set[str]]:
-    """The revisions that ``alembic downgrade`` would undo, in order, and the version rows that it would leave."""
+    """The revisions that ``alembic downgrade`` would undo, in order, and the version rows that it would leave.
+
+    None, and the rows as they are, where it sees no way there.
+    """
     from alembic.runtime.migration import HeadMaintainer, RevisionStep
+    from alembic.script.revision import RevisionError
 
     class Rows(HeadMaintainer):
         """Without a database."""
@@ -105,7 +109,11 @@ def undo(revision_map: Any, rows: Sequence[str], destination: str) -> tuple[list
             self.heads.add(to_)
 
     kept, undone = Rows(None, rows), []  # type: ignore[arg-type]
-    for each in revision_map.iterate_revisions(tuple(rows), destination, select_for_downgrade=True):
+    try:
+        steps = list(revision_map.iterate_revisions(tuple(rows), destination, select_for_downgrade=True))
+    except RevisionError:
+        steps = []
+    for each in steps:
         each.module = SimpleNamespace(downgrade=None)
         kept.update_to_step(RevisionStep(revision_map, each, is_upgrade=False))
         undone.append(each.revision)
