@@ -15,7 +15,6 @@ import os
 import re
 import shlex
 from collections.abc import Mapping
-from pathlib import Path
 
 from ..cores import Core
 from ..host import distributions
@@ -154,7 +153,7 @@ def _read(path: str) -> Settings | None:
             "Write %% for a percent sign, or add the option.",
         ) from None
     except UnicodeDecodeError:
-        raise ini.not_in_locale(Path(path).read_bytes(), path) from None
+        raise ini.wrong_encoding(f"{path} is not in the locale's encoding.") from None
     except configparser.Error as error:
         raise ini.unreadable(error, path) from None
     settings = {f"{name}.{option}": value for name in again.sections() for option, value in again.items(name)}

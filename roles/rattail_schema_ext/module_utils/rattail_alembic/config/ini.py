@@ -53,31 +53,14 @@ def wrong_encoding(cause: str, remedy: str = "Save the file as UTF-8.") -> Refus
     return Refused("config_encoding", cause, remedy)
 
 
-def not_in_locale(data: bytes, name: str) -> Refused:
-    """A file is not in the encoding of the locale, in which it is read."""
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError:
-        return wrong_encoding(f"{name} is not in the locale's encoding.")
-    remedy = "Give the play a locale of that encoding (environment: {LC_ALL: C.UTF-8}), or write the file in ASCII."
-    return wrong_encoding(f"{name} is UTF-8, and the locale that it is read in here is not.", remedy)
-
-
 def refuse_unread(data: bytes, name: str) -> None:
-    """:raises Refused: for a file that Alembic cannot read in this locale."""
-    if data.isascii():
-        return
+    """:raises Refused: for UTF-8 that is not what a file is read as in this locale, by Alembic as well."""
+    encoding = "locale" if sys.version_info >= (3, 10) else None
     try:
-        # As Alembic reads it, whose imports take longer.
-        io.TextIOWrapper(io.BytesIO(data), encoding="locale" if sys.version_info >= (3, 10) else None).read()
+        io.TextIOWrapper(io.BytesIO(data), encoding=encoding).read()
     except UnicodeDecodeError:
-        from alembic.config import Config
-
-        # Older ones read it in another way.
-        try:
-            Config(name).get_main_option("script_location")
-        except UnicodeDecodeError:
-            raise not_in_locale(data, name) from None
+        remedy = "Give the play a locale of that encoding (environment: {LC_ALL: C.UTF-8}), or write the file in ASCII."
+        raise wrong_encoding(f"{name} is UTF-8, and the locale that it is read in here is not.", remedy) from None
 
 
 def parse(text: str, name: str) -> configparser.RawConfigParser:
