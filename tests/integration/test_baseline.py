@@ -10,8 +10,8 @@ import pytest
 from support.repository import Repository
 from support.runs import Run
 from support.server import HOST, Server
-from support.states import difference, settled, state
-from support.upgrades import baseline
+from support.states import difference, refused, settled, state
+from support.upgrades import baseline, upgrade
 
 CORE_HEAD = "c2ef84c99c93"
 POSER_FIRST = "a010a6c92761"
@@ -163,3 +163,71 @@ def test_what_is_applied_or_unknown_is_refused(deployed: Server) -> None:
     refuse(deployed, [POSER_HEAD], f"has {POSER_HEAD}")
     deployed.sql("delete from alembic_version")
     refuse(deployed, ["feedfacecafe"], "no revision that the code knows", POSER_HEAD)
+
+
+# what is there of the branch that has no row → the revision to name; none, where no revision makes just that
+WITHOUT_A_ROW: dict[str, tuple[str, str]] = {
+    "all tables": ("select 1", POSER_HEAD),
+    "those of the first revision": ("drop table poser_widget, poser_widget_version", POSER_FIRST),
+    "others": ("drop table poser_product", ""),
+}
+
+
+@pytest.mark.parametrize("there", WITHOUT_A_ROW)
+def test_an_upgrade_says_what_to_do_where_a_branch_has_tables_and_no_row(deployed: Server, there: str) -> None:
+    sql, named = WITHOUT_A_ROW[there]
+    deployed.sql("delete from alembic_version where version_num = %s", POSER_HEAD)
+    deployed.sql(sql)
+    message = refused(deployed, "but no version row of poser.db:alembic/versions")
+    if not named:
+        assert "Drop or rename them" in message, message
+        deployed.sql("drop table poser_widget, poser_widget_version")
+    else:
+        assert f"rattail_schema_ext_baseline_revision: ['{named}']" in message, message
+        done = run(deployed, [named])
+        assert (done.rc, done.result["stamped"]) == (0, [named]), done.output
+    forth = deployed.run_role()
+    assert (forth.rc, deployed.database.heads()) == (0, {CORE_HEAD, POSER_HEAD}), forth.output
+
+
+def test_that_is_said_of_an_integration_s_branch_too(deployed: Server) -> None:
+    deployed.sql("create table corepos_vendor (uuid varchar(32))")
+    message = refused(deployed, "corepos_vendor", vars={"rattail_schema_ext_integrations": ["rattail_corepos"]})
+    assert "no version row of rattail_corepos.db:alembic/versions" in message, message
+
+
+# a first revision that takes what is there as it is, or out of its way
+WITH_CARE = {
+    "asks": "if not sa.inspect(op.get_bind()).has_table('poser_crate'):\n    op.create_table('poser_crate')",
+    "in SQL": "op.execute('create table if not exists poser_crate ()')",
+    "drops it": "op.drop_table('poser_crate')\nop.create_table('poser_crate')",
+}
+
+
+@pytest.mark.parametrize("care", WITH_CARE)
+def test_a_revision_that_expects_its_tables_is_applied(
+    make_server: Callable[..., Server], tmp_path: Path, care: str
+) -> None:
+    repository = Repository.of_poser(tmp_path / "poser.git")
+    repository.commit({str(file.relative_to(repository.path)): None for file in repository.versions.glob("*.py")})
+    new = repository.add_revision("crates", upgrade=WITH_CARE[care], down_revision=None)
+    server = make_server(content="core", repository=repository)
+    server.deploy()
+    server.sql("create table poser_crate ()")
+    answer = upgrade(server)
+    assert (answer["failure"], server.database.heads()) == ("", {CORE_HEAD, new}), answer
+
+
+@pytest.mark.parametrize("needs", ["its own branch", "core's"])
+def test_two_heads_after_one_row_get_theirs(deployed: Server, needs: str) -> None:
+    add = deployed.repository.add_revision
+    how: dict[str, Any] = {"down_revision": POSER_HEAD} if needs == "its own branch" else {"down_revision": None}
+    if needs == "core's":
+        how["depends_on"] = CORE_HEAD
+    new = {add(f"add {name}", upgrade_sql=f"create table poser_{name} ()", **how) for name in ("bin", "box")}
+    deployed.git("pull", "--quiet")
+    deployed.sql("create table poser_bin (); create table poser_box ()")
+    answer = baseline(deployed, *sorted(new))
+    assert (answer["failure"], set(answer["stamped"])) == ("", new)
+    assert deployed.database.heads() == new | ({POSER_HEAD} if needs == "core's" else {CORE_HEAD})
+    settled(deployed)

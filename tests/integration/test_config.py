@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+from typing import Any
 
 import pytest
 from support.server import Server
@@ -231,6 +232,28 @@ def test_a_file_that_alembic_cannot_read_is_refused_by_line(
     assert found.returncode != 0, "Alembic reads this after all"
     line = "line 1:" if words == "byte order mark" else line_of(deployed, where)
     refused(deployed, str(deployed.config), line, words)
+
+
+def play(locale: str) -> list[dict[str, Any]]:
+    environment = {"LC_ALL": locale}
+    return [{"hosts": "rattail", "gather_facts": False, "environment": environment, "roles": ["rattail_schema_ext"]}]
+
+
+@pytest.mark.parametrize("more", ["# für den Laden\n", "[poser]\ntitle = Käse\n"], ids=["comment", "value"])
+def test_umlauts_in_a_locale_that_has_none_are_refused_before_anything_is_done(deployed: Server, more: str) -> None:
+    new = deployed.repository.add_revision("crates", upgrade_sql="create table poser_crate ()")
+    deployed.config.write_text(deployed.config.read_text() + more)
+    message = refused(deployed, "is UTF-8, and the locale", "LC_ALL: C.UTF-8", playbook=play("C"))
+    assert str(deployed.config) in message
+    # the remedy helps
+    run = deployed.run_role(playbook=play("C.UTF-8"))
+    assert (run.rc, deployed.database.heads()) == (0, {CORE_HEAD, new}), run.output
+
+
+def test_a_file_in_ascii_is_read_in_any_locale(deployed: Server) -> None:
+    deployed.repository.add_revision("crates", upgrade_sql="create table poser_crate ()")
+    run = deployed.run_role(playbook=play("C"))
+    assert (run.rc, run.result["state"]) == (0, "current"), run.output
 
 
 def test_what_leaks_in_from_default_is_warned_about(deployed: Server) -> None:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.postgres import GUARDED, PASSWORD
+from ansible.module_utils.rattail_alembic.copies.programs import Program
+from ansible.module_utils.rattail_alembic.postgres.connection import connect
+from ansible.module_utils.rattail_alembic.postgres.url import Target
+from ansible.module_utils.rattail_alembic.problem import Refused
+from support import old_postgres
+from support.postgres import GUARDED, OWNER, PASSWORD, Postgres
 from support.runs import Run
 from support.server import HOST, Server
 from support.states import brought, check, difference, refused, state
@@ -47,7 +54,26 @@ UNREACHABLE = {
         "postgresql://rattail@/{name}_new?host={host}",
         ['database "{name}_new" does not exist', "Create it"],
     ),
-    "unknown role": ("postgresql://stranger@/{name}?host={host}", ['role "stranger" does not exist', "Create it"]),
+    "unknown role": (
+        "postgresql://stranger@/{name}?host={host}",
+        ['role "stranger" does not exist', "have the server let that user in (CREATE ROLE"],
+    ),
+    "a role that may not log in": (
+        "postgresql://pg_monitor@/{name}?host={host}",
+        ["is not permitted to log in", "have the server let that user in"],
+    ),
+    "no rule in pg_hba.conf": (
+        "postgresql://outcast:opensesame@/{name}?host={host}",
+        ["pg_hba.conf rejects connection", "pg_hba.conf)."],
+    ),
+    "no right": (
+        "postgresql://rattail@/{name}_closed?host={host}",
+        ["permission denied for database", "GRANT CONNECT"],
+    ),
+    "too many clients": (
+        "postgresql://rattail@/{name}_full?host={host}",
+        ["too many connections", "End connections that nobody needs"],
+    ),
 }
 
 
@@ -67,6 +93,25 @@ def test_a_database_that_does_not_let_us_in_is_refused(deployed: Server, closed_
     assert "opensesame" not in message
 
 
+@pytest.fixture
+def closed(deployed: Server, postgres: Postgres) -> Iterator[None]:
+    """Databases and a rule that let nobody in."""
+    name, admin = deployed.database.name, postgres.admin
+    made = [postgres.create(name=f"{name}_{why}") for why in ("closed", "full")]
+    admin.sql(f'revoke connect on database "{name}_closed" from public, {OWNER}')
+    admin.sql(f'alter database "{name}_full" connection limit 0')
+    hba = Path(admin.sql("show hba_file")[0][0])
+    text = hba.read_text()
+    hba.write_text(f"local all outcast reject\n{text}")
+    admin.sql("select pg_reload_conf()")
+    yield
+    hba.write_text(text)
+    admin.sql("select pg_reload_conf()")
+    for each in made:
+        postgres.drop(each)
+
+
+@pytest.mark.usefixtures("closed")
 def test_why_a_database_does_not_let_us_in_is_told_apart(deployed: Server, closed_port: int) -> None:
     variables = ("app", "user", "env_dir", "source_repo", "source_version")
     arguments = {name: deployed.vars[f"rattail_schema_ext_{name}"] for name in variables}
@@ -80,6 +125,28 @@ def test_why_a_database_does_not_let_us_in_is_told_apart(deployed: Server, close
         for word in words:
             assert word in f"{problem['cause']} {problem['remedy']}", problem
         assert "opensesame" not in str(result)
+
+
+# in German: who wants in, and where → the words
+ABROAD = {
+    "wrong password": (("paula", "paulas", "opensesame"), ["fehlgeschlagen", "Correct the user or the password"]),
+    "no password": (("paula", "paulas", ""), ["no password supplied", "Correct the user or the password"]),
+    "unknown role": (("stranger", "olgas", ""), ["existiert nicht", "have the server let that user in"]),
+    "unknown database": (("olga", "nowhere", ""), ["existiert nicht", "Create it"]),
+    "too many clients": (("olga", "full", ""), ["zu viele Verbindungen", "End connections that nobody needs"]),
+}
+
+
+def test_a_server_is_understood_whatever_language_it_speaks(old_server: tuple[Program, Target]) -> None:
+    _, olgas = old_server
+    with closing(connect(olgas)) as connection, connection.cursor() as cursor:
+        cursor.execute('create database "full" connection limit 0')
+    with old_postgres.in_german(olgas):
+        for (user, name, password), words in ABROAD.values():
+            with pytest.raises(Refused) as caught:
+                connect(replace(olgas, user=user, dbname=name, password=password))
+            for word in words:
+                assert word in str(caught.value)
 
 
 def test_without_a_database_url_there_is_no_guess(deployed: Server) -> None:

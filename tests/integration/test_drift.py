@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 from support.dumps import dump
 from support.postgres import OWNER
-from support.revisions import edit
+from support.revisions import add_model, edit
 from support.server import Server
 from support.upgrades import upgrade
 
@@ -102,6 +102,49 @@ def test_of_many_differences_a_few_are_shown(deployed: Server) -> None:
     assert len(answer["drift"]) == 25
     assert "table poser_09," in warning and "table poser_10," not in warning
     assert warning.endswith(" And 15 more, which the result lists (drift). Write a revision that mends it.")
+
+
+def model(schema: str, color: str = "") -> str:
+    more = "    color = sa.Column(sa.Text())\n" if color else ""
+    return (
+        "class PoserBin(model.Base):\n    __tablename__ = 'poser_bin'\n"
+        f"    __table_args__ = {{'schema': {schema!r}}}\n    id = sa.Column(sa.Integer(), primary_key=True)\n{more}"
+    )
+
+
+# the schema in the model → how a column of its table is called; ``public`` is what is meant without one, too
+SCHEMAS = {"poser_store": "poser_store.poser_bin.color", "public": "poser_bin.color"}
+
+
+@pytest.mark.parametrize("schema", SCHEMAS)
+def test_a_table_that_a_model_has_in_a_schema_is_looked_for_there(deployed: Server, schema: str) -> None:
+    table = f"create table {schema}.poser_bin (id integer primary key)"
+    add(deployed, "bins", f"create schema if not exists {schema}; {table}")
+    add_model(deployed, model(schema))
+    answer = upgrade(deployed)
+    assert (answer["failure"], answer["drift"], answer["warnings"]) == ("", [], [])
+    deployed.sql(f"alter table {schema}.poser_bin add color text; create table poser_store_x ()")
+    add(deployed, "nothing", "select 1")
+    assert upgrade(deployed)["drift"] == [
+        "The database has the table poser_store_x, the models have not.",
+        f"The database has the column {SCHEMAS[schema]}, the models have not.",
+    ]
+    deployed.sql(f"drop table {schema}.poser_bin, poser_store_x")
+    add(deployed, "nothing again", "select 1")
+    assert upgrade(deployed)["drift"] == [f"The models have the table {schema}.poser_bin, the database has not."]
+
+
+@pytest.mark.parametrize("table", ["poser_alembic", "poser_store.poser_alembic"])
+def test_the_version_table_of_the_app_s_own_is_no_drift(deployed: Server, table: str) -> None:
+    schema, _, name = table.rpartition(".")
+    deployed.sql(f"create schema if not exists poser_store; create table {table} (like alembic_version including all)")
+    deployed.sql(f"insert into {table} select * from alembic_version; drop table alembic_version")
+    more = f"version_table={name!r}, version_table_schema={schema or None!r}"
+    deployed.own_env("target_metadata=target_metadata)", f"target_metadata=target_metadata, {more})")
+    add_model(deployed, model("poser_store"))
+    add(deployed, "bins", "create table poser_store.poser_bin (id integer primary key)")
+    answer = upgrade(deployed)
+    assert (answer["failure"], answer["drift"], answer["warnings"]) == ("", [], [])
 
 
 @pytest.fixture

@@ -107,6 +107,52 @@ def test_an_integration_that_has_no_revisions_is_refused(deployed: Server, forgo
     refused(deployed, words, vars={"rattail_schema_ext_integrations": ["rattail_corepos"]})
 
 
+def without_tables(repository: Repository) -> None:
+    """The app becomes one that has integrations, and no models or revisions of its own."""
+    config = (repository.path / "poser" / "config.py").read_text()
+    models = [path for path in (repository.path / "poser" / "db").rglob("*") if path.is_file()]
+    gone: dict[str, str | None] = {str(path.relative_to(repository.path)): None for path in models}
+    repository.commit({**gone, "poser/config.py": config.replace("poser.db.model", "rattail.db.model")})
+
+
+INTEGRATED = {"rattail_schema_ext_integrations": ["rattail_corepos"]}
+
+
+def test_an_app_that_has_only_integrations_is_deployed(make_server: Callable[..., Server], tmp_path: Path) -> None:
+    repository = Repository.of_poser(tmp_path / "poser.git")
+    without_tables(repository)
+    server = make_server(content="core", repository=repository)
+    run = brought(server, INTEGRATED)
+    assert {each["branch"] for each in run.result["applied"]} == {"rattail_corepos"}
+    assert server.current() == server.database.heads()
+
+
+def test_a_release_of_one_is_told_what_it_lacks(make_server: Callable[..., Server], tmp_path: Path) -> None:
+    server = make_server(content="core", repository=None)
+    release = Repository.of_poser(tmp_path / "release")
+    without_tables(release)
+    install = ("install", "--quiet", "--no-build-isolation", "--no-deps", "--force-reinstall", str(release.path))
+    server.pip(*install)
+    message = refused(server, "has the package 'poser', which has no poser.db in it", vars=INTEGRATED)
+    assert "no package" not in message
+    # the remedy helps
+    release.commit({"poser/db/__init__.py": "", "poser/db/alembic/versions/README": ""})
+    server.pip(*install)
+    run = server.run_role(INTEGRATED)
+    assert (run.rc, run.result["state"]) == (0, "current"), run.output
+
+
+def test_an_integration_without_a_db_package_is_told_from_one_that_is_not_installed(deployed: Server) -> None:
+    (packages(deployed) / "rattail_corepos").mkdir()
+    (packages(deployed) / "rattail_corepos" / "__init__.py").write_text("")
+    refused(
+        deployed,
+        "has the package 'rattail_corepos', which has no rattail_corepos.db in it",
+        "or take it out of rattail_schema_ext_integrations",
+        vars=INTEGRATED,
+    )
+
+
 # Where the app is imported from
 
 

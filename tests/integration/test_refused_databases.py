@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import psycopg2
 import pytest
 from support import environments, pgbouncer, standby
-from support.postgres import GUARDED, PASSWORD, Postgres
+from support.postgres import GUARDED, PASSWORD, Database, Postgres
 from support.runs import Run
 from support.server import Server
 from support.states import brought, difference, refused, settled, state
@@ -262,6 +262,70 @@ def test_a_pooler_in_session_mode_is_passed_through(deployed: Server, postgres: 
         answer = upgrade(deployed, lock_timeout_seconds=7)
         assert (answer["failure"], answer["state"]) == ("", "current")
         assert deployed.sql("select lock_timeout from poser_seen") == [("7s",)]
+
+
+LONG = "feedfacecafe_add_crates_to_the_warehouse"
+
+
+def test_a_revision_that_the_version_table_has_no_room_for(deployed: Server) -> None:
+    deployed.repository.add_revision("add crates", upgrade_sql=CRATE, revision=LONG)
+    message = refused(deployed, LONG, "takes revisions of 32 characters")
+    # the remedy helps
+    deployed.sql(message.partition("as its owner: ")[2].rstrip("."))
+    brought(deployed)
+    assert deployed.database.heads() == {CORE_HEAD, LONG}
+    deployed.repository.add_revision("boxes", upgrade_sql="select 1", revision=f"{LONG}_and_more")
+    refused(deployed, f"{LONG}_and_more", f"takes revisions of {len(LONG)} characters")
+
+
+def test_one_that_is_too_long_for_a_table_that_is_not_there_yet(make_server: Callable[..., Server]) -> None:
+    server = make_server(content="empty")
+    server.repository.add_revision("add crates", upgrade_sql=CRATE, revision=LONG)
+    message = refused(server, LONG, "takes revisions of 32 characters")
+    server.sql(message.partition("as its owner: ")[2].rstrip("."))
+    assert server.run_role().rc == 0
+    assert server.database.heads() == {CORE_HEAD, LONG}
+
+
+@pytest.mark.parametrize("width", ["varchar(32)", "text"])
+def test_an_env_py_s_own_table_has_a_width_of_its_own(deployed: Server, width: str) -> None:
+    deployed.sql(f"alter table alembic_version alter version_num type {width}")
+    deployed.sql("alter table alembic_version rename to poser_rows")
+    deployed.own_env("target_metadata=target_metadata)", "target_metadata=target_metadata, version_table='poser_rows')")
+    deployed.repository.add_revision("add crates", upgrade_sql=CRATE, revision=LONG)
+    if width == "text":
+        brought(deployed)
+    else:
+        refused(deployed, LONG, "32 characters", f"ALTER TABLE poser_rows ALTER version_num TYPE varchar({len(LONG)})")
+
+
+def test_no_baseline_of_a_revision_that_there_is_no_room_for(deployed: Server) -> None:
+    deployed.repository.add_revision("add crates", upgrade_sql="create table poser_crate ()", revision=LONG)
+    deployed.git("pull", "--quiet")
+    deployed.sql("delete from alembic_version; create table poser_crate ()")
+    entry(deployed, "baseline", "takes revisions of 32 characters")
+
+
+ELSEWHERE = """\
+    import sqlalchemy
+    engine = sqlalchemy.create_engine({url!r})
+    connection"""
+
+
+@pytest.mark.parametrize("where", ["another database", "a database of that name on another server"])
+def test_an_env_py_that_leads_to_another_database(
+    deployed: Server, make_database: Callable[..., Database], pair: standby.Pair, where: str
+) -> None:
+    name = deployed.database.name
+    if where == "another database":
+        other = make_database("poser")
+        url, words = other.url, f"connects to {other.name!r}, not to {name!r}"
+    else:
+        pair.sql(f'create database "{name}"', "postgres", "postgres")
+        url, words = pair.url(standby.PRIMARY, database=name), f"a database {name!r} of another server"
+    deployed.own_env("    engine = rattail_config.appdb_engine\n    connection", ELSEWHERE.format(url=url))
+    crates(deployed)
+    refused(deployed, "The app's env.py", words, "as Rattail's own does")
 
 
 def test_what_revision_files_give_away_is_said_before_the_run(deployed: Server) -> None:

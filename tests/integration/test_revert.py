@@ -132,3 +132,56 @@ def test_where_nothing_of_a_downgrade_was_committed_that_is_said(deployed: Serve
     message = revert(deployed, POSER_HEAD)["failure"]
     assert "Nothing was undone: the database is as it was." in message, message
     assert deployed.database.tables("poser\\_crate") == ["poser_crate"]
+
+
+def add_merge(server: Server, *, between: bool) -> tuple[str, str, str]:
+    """Two revisions after poser's head, the second of which needs the first, and a merge of the two, all applied.
+
+    ``between``: the first has one after it, which is merged in its place.
+    """
+    add = server.repository.add_revision
+    first = add("bins", upgrade_sql="create table poser_bin ()", downgrade_sql="drop table poser_bin",
+                down_revision=POSER_HEAD)  # fmt: skip
+    last = add("labels", down_revision=first) if between else first
+    second = add("boxes", upgrade_sql="create table poser_box ()", downgrade_sql="drop table poser_box",
+                 down_revision=POSER_HEAD, depends_on=first)  # fmt: skip
+    add("merge", down_revision=(last, second))
+    server.git("pull", "--quiet")
+    assert upgrade(server)["failure"] == ""
+    return first, last, second
+
+
+@pytest.mark.parametrize("parent", ["needed", "in need"])
+def test_where_alembic_would_leave_rows_that_imply_each_other_it_does_not_begin(deployed: Server, parent: str) -> None:
+    first, _, second = add_merge(deployed, between=False)
+    to = first if parent == "needed" else second
+    before = state(deployed)
+    for check in (True, False):
+        done = run(deployed, to, f"poser@{to}", check=check)
+        assert done.rc == 2 and f"To revert poser to {to} is not for Alembic" in done.message, done.output
+        assert done.message.endswith(f"Go back to {POSER_HEAD} instead."), done.message
+    assert difference(before, state(deployed)) == []
+    # the remedy helps
+    assert revert(deployed, POSER_HEAD)["failure"] == ""
+    assert deployed.database.heads() == {CORE_HEAD, POSER_HEAD}
+    assert upgrade(deployed)["failure"] == ""
+
+
+def test_where_alembic_sees_no_way_back_it_does_not_begin(deployed: Server) -> None:
+    """Another base of the app's needs the revision to go back to, by ``depends_on`` alone."""
+    deployed.repository.add_revision("boxes", down_revision=None, depends_on=POSER_HEAD)
+    deployed.git("pull", "--quiet")
+    assert upgrade(deployed)["failure"] == ""
+    before = state(deployed)
+    failure = revert(deployed, POSER_HEAD)["failure"]
+    assert f"To revert poser to {POSER_HEAD} is not for Alembic: it would not undo" in failure, failure
+    assert difference(before, state(deployed)) == []
+    way = failure.partition("Go back to ")[2].partition(" instead")[0]
+    assert not way or revert(deployed, way)["failure"] == "", failure
+
+
+def test_where_it_leaves_others_it_does(deployed: Server) -> None:
+    _, last, second = add_merge(deployed, between=True)
+    assert revert(deployed, last)["failure"] == ""
+    assert deployed.database.heads() == {CORE_HEAD, last, second}
+    assert upgrade(deployed)["failure"] == ""

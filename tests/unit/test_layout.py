@@ -103,6 +103,7 @@ def test_only_one_file_uses_private_names_of_alembics() -> None:
         "_orig_branch_labels",
         "_get_ancestor_nodes",
         "_run_hooks",
+        "_insert_version",
     )
     assert users(*names) == {"alembic_api"}
 

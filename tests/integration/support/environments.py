@@ -16,6 +16,7 @@ import make_env
 REQUIREMENTS = {
     "rattail": ("requirements-rattail.txt", "requirements-corepos.txt", "requirements-build.txt"),
     "wutta": ("requirements-wutta.txt", "requirements-build.txt"),
+    "continuum": ("requirements-wutta.txt", "requirements-continuum.txt", "requirements-build.txt"),
 }
 
 

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +23,10 @@ from .lacking import lacking
 
 @contextmanager
 def running() -> Iterator[tuple[programs.Program, Target]]:
-    """A real server of an older release, with databases of the roles ``olga`` and ``paula``; hers wants a password."""
+    """A real server of an older release, with databases of the roles ``olga`` and ``paula``; hers wants a password.
+
+    It knows German: see :func:`in_german`.
+    """
     names = debian.available(r"postgresql-\d+")
     if not names:
         lacking("one of Debian's packages postgresql-N", "apt knows none")
@@ -42,8 +45,10 @@ def running() -> Iterator[tuple[programs.Program, Target]]:
             for part in (place, Path("usr", "share", "postgresql", major)):
                 (directory / part).mkdir(parents=True, exist_ok=True)
                 subprocess.run(["cp", "-a", f"{debian.programs(package) / part}/.", directory / part], check=True)
+            shutil.copytree(debian.programs(package) / "usr/share/locale/de", directory / "usr/share/locale/de",
+                            dirs_exist_ok=True)  # fmt: skip
         initdb = programs.choose("initdb", int(major), str(directory / place / "bin"))
-        with cluster.started(initdb, str(directory)) as admin:
+        with _environment("LANGUAGE", "de"), cluster.started(initdb, str(directory)) as admin:
             connection = psycopg2.connect(**admin.connect_kwargs())
             connection.autocommit = True
             with connection.cursor() as cursor:
@@ -59,3 +64,23 @@ def running() -> Iterator[tuple[programs.Program, Target]]:
             yield initdb, replace(admin, user="olga", dbname="olgas")
     finally:
         shutil.rmtree(directory)
+
+
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(name, value)
+        yield
+
+
+@contextmanager
+def in_german(target: Target) -> Iterator[None]:
+    """What the server says meanwhile is German."""
+    connection = psycopg2.connect(**replace(target, user="postgres", dbname="postgres").connect_kwargs())
+    connection.autocommit = True
+    with closing(connection), connection.cursor() as cursor:
+        for change in ("set lc_messages = 'C.utf8'", "reset lc_messages"):
+            cursor.execute(f"alter system {change}")
+            cursor.execute("select pg_reload_conf()")
+            if change.startswith("set"):
+                yield

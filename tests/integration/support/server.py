@@ -183,6 +183,18 @@ class Server:
         self.install()
         self.write_config(alembic=self.alembic_section())
 
+    def own_env(self, old: str, new: str) -> None:
+        """Have the app bring an env.py of its own, checked out: the packaged one with its text changed."""
+        place = CORE_LOCATIONS[self.core].replace(":", "/").replace(".", "/")
+        packaged = environments.site_packages(environments.base(self.core)) / place
+        text = (packaged / "env.py").read_text()
+        assert old in text
+        files = {"env.py": text.replace(old, new), "script.py.mako": (packaged / "script.py.mako").read_text()}
+        self.repository.commit({f"{self.app}/db/alembic/{name}": text for name, text in files.items()})
+        self.git("pull", "--quiet")
+        script = f"script_location = {CORE_LOCATIONS[self.core]}\n"
+        self.write_config(alembic=self.alembic_section().replace(script, f"script_location = {self.app}.db:alembic\n"))
+
     def install(self) -> None:
         """The editable install that pip makes of ``source_dir``, from a copy of an earlier one like it."""
         told = b"".join((self.source_dir / name).read_bytes() for name in ("pyproject.toml", "README.md"))

@@ -87,7 +87,7 @@ def brought(server: Server, vars: Mapping[str, Any] | None = None, **options: An
     return run
 
 
-def refused(server: Server, *words: str, vars: Mapping[str, Any] | None = None) -> str:
+def refused(server: Server, *words: str, vars: Mapping[str, Any] | None = None, **options: Any) -> str:
     """A run that is refused, in check mode and for real: nothing is touched.
 
     The message, alike in both, is a sentence of cause and one of remedy; it holds ``words``.
@@ -95,7 +95,7 @@ def refused(server: Server, *words: str, vars: Mapping[str, Any] | None = None) 
     before = state(server)
     messages = []
     for checking in (True, False):
-        run = server.run_role(vars, check=checking)
+        run = server.run_role(vars, check=checking, **options)
         assert (run.rc, run.recaps[HOST].failed) == (2, 1), run.output
         assert "Traceback" not in run.output, run.output
         assert difference(before, state(server)) == [], run.output

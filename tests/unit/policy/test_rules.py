@@ -48,6 +48,11 @@ POSER = Prefixes(("poser",))
         ("public", "product", Prefixes(("product",), reserved=frozenset({"product", "product_cost"})), False),
         ("public", "product_version", Prefixes(("product",), reserved=frozenset({"product"})), False),
         ("public", "product_of_ours", Prefixes(("product",), reserved=frozenset({"product", "product_cost"})), True),
+        # a version table of core's, where somebody names it
+        ("public", "product_version", Prefixes(("product_version",), reserved=frozenset({"product"})), True),
+        ("public", "product_version", Prefixes(("product_v",), reserved=frozenset({"product"})), False),
+        ("public", "product_version", Prefixes(("product_version",), reserved=frozenset({"product_version"})), False),
+        ("public", "product_version", Prefixes(("product",), ("product_version",), frozenset({"product"})), False),
         # schemas that are searched before core's
         ("poser", "product", Prefixes(("poser",), searched=frozenset({"poser", "public"})), False),
         ("poser", "poser_x", Prefixes(("poser",), searched=frozenset({"poser", "public"})), True),

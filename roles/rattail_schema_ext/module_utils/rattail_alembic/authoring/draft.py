@@ -49,9 +49,10 @@ class Draft:
 
     def owner(self, schema: str, name: str) -> str:
         """Whose a name is: core's label, the package of another version location, or ``others``."""
-        if self.own.is_core(name):
+        location = self._location(schema, name)
+        if not location and self.own.is_core(name):
             return self.ready.request.base.label
-        return package_of(self._location(schema, name)).partition(".")[0] or "others"
+        return package_of(location).partition(".")[0] or "others"
 
     def _location(self, schema: str, name: str) -> str:
         """The version location that a name belongs to; empty where it is core's, or nobody's."""

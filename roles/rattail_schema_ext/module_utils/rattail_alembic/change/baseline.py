@@ -12,14 +12,13 @@ from typing import Any
 from ..migration import runner
 from ..observe import report
 from ..observe.answer import Answer, Diff
-from ..observe.database_checks import listed
+from ..observe.database_checks import listed, refuse_too_long
 from ..observe.look import look
 from ..observe.observation import Ready
 from ..observe.request import Request
 from ..observe.writable import UPGRADES_OWN, judge_writable, refuse_without_history, to_write
 from ..postgres.connection import connect
-from ..postgres.connection import run as ask
-from ..postgres.contents import VERSION_RIGHTS
+from ..postgres.contents import VERSION_RIGHTS, tables_there
 from ..postgres.lock import Lock
 from ..problem import Refused
 from ..revisions import script
@@ -28,11 +27,6 @@ from .under_lock import Log, locked, look_afterwards, refusals
 
 HEADS = "heads"
 _ONLY_UNKNOWN = "Name only revisions of branches that have no row yet; what is behind is for the main entry point."
-# Tables, and whether they are found without a schema.
-_TABLES = """
-select n.nspname, c.relname, pg_table_is_visible(c.oid) from pg_class c join pg_namespace n on n.oid = c.relnamespace
-where c.relkind in ('r', 'p') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
-"""
 
 
 def run(request: Request, *, log: Log, check_mode: bool = False) -> Answer:
@@ -50,6 +44,7 @@ def run(request: Request, *, log: Log, check_mode: bool = False) -> Answer:
         ready = before.ready()
         rows = _plan(ready)
         if rows:
+            refuse_too_long(ready.contents, ready.version_table, rows)
             ready = to_write(ready)
             # Alembic changes or drops a row that a new one implies.
             implied = ready.graph.ancestors(rows) & set(ready.plan.rows)
@@ -109,9 +104,7 @@ def _judge_tables(ready: Ready, rows: Sequence[str], connection: Any) -> list[st
     :raises Refused: where one is missing, none is known of a version location, or one of a later revision is there.
     """
     with connection.cursor() as cursor:
-        found = ask(cursor, _TABLES)
-    # As revisions name them: with a schema, and without one where that finds them.
-    tables = {f"{schema}.{name}" for schema, name, _ in found} | {name for _, name, visible in found if visible}
+        tables = tables_there(cursor)
     graph, core = ready.graph, ready.request.base.version_location
     facts = {name: script.inspect(ready.file(each)) for name, each in graph.revisions.items()}
     before, after = graph.applied(ready.plan.rows), graph.applied([*ready.plan.rows, *rows])

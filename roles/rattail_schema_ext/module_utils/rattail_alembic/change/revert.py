@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
+from ..migration import alembic_api
 from ..observe import report
 from ..observe.answer import Answer
 from ..observe.database_checks import listed
@@ -93,7 +95,37 @@ def _plan(ready: Ready) -> tuple[str, tuple[Revision, ...]]:
             "See with playbooks/status.yml where it is.",
         )
     undone = _undone(graph, applied, target, location)
-    return _base_of(own, request.app) if target == BASE else target, undone
+    destination = _base_of(own, request.app) if target == BASE else target
+    amiss = _amiss(ready, destination, undone)
+    if amiss:
+        way = _earlier(ready, applied, target, own)
+        remedy = f"Go back to {way} instead." if way else "Write a revision that undoes them instead."
+        raise Refused("revert_rows", f"To revert {request.app} to {target} is not for Alembic: {amiss}.", remedy)
+    return destination, undone
+
+
+def _earlier(ready: Ready, applied: frozenset[str], target: str, own: Sequence[Revision]) -> str:
+    """The newest revision before ``target`` that Alembic could go back to; empty where there is none."""
+    graph = ready.graph
+    for each in reversed(graph.ordered(())):
+        if each in own and each.revision != target and each.revision in graph.ancestors([target]):
+            with suppress(Refused):
+                if not _amiss(ready, each.revision, _undone(graph, applied, each.revision, each.location)):
+                    return each.revision
+    return ""
+
+
+def _amiss(ready: Ready, destination: str, undone: Sequence[Revision]) -> str:
+    """What Alembic would do wrong, in words; it goes by ``depends_on`` in some places and not in others."""
+    names = {each.revision for each in undone}
+    if not names:
+        return ""
+    done, rows = alembic_api.undo(ready.graph.revision_map(), ready.plan.rows, destination)
+    left = ", ".join(sorted(names.symmetric_difference(done)))
+    if left:
+        return f"it would not undo {left}, which needs what comes after that"
+    implied = ", ".join(ready.graph.overlapping(rows))
+    return f"it would leave the version row {implied}, which another row implies" if implied else ""
 
 
 def _undone(graph: Graph, applied: frozenset[str], target: str, location: str) -> tuple[Revision, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import configparser
 import io
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -47,9 +48,19 @@ def decode(data: bytes, name: str) -> str:
         raise wrong_encoding(f"{name}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8.") from None
 
 
-def wrong_encoding(cause: str) -> Refused:
+def wrong_encoding(cause: str, remedy: str = "Save the file as UTF-8.") -> Refused:
     """A file is not in the encoding that it is read in."""
-    return Refused("config_encoding", cause, "Save the file as UTF-8.")
+    return Refused("config_encoding", cause, remedy)
+
+
+def refuse_unread(data: bytes, name: str) -> None:
+    """:raises Refused: for UTF-8 that is not what a file is read as in this locale, by Alembic as well."""
+    encoding = "locale" if sys.version_info >= (3, 10) else None
+    try:
+        io.TextIOWrapper(io.BytesIO(data), encoding=encoding).read()
+    except UnicodeDecodeError:
+        remedy = "Give the play a locale of that encoding (environment: {LC_ALL: C.UTF-8}), or write the file in ASCII."
+        raise wrong_encoding(f"{name} is UTF-8, and the locale that it is read in here is not.", remedy) from None
 
 
 def parse(text: str, name: str) -> configparser.RawConfigParser:

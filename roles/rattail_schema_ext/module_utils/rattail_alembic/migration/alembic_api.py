@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 
@@ -85,6 +85,39 @@ def steps_to(script: Any, destination: Any, rows: Any, *, downward: bool) -> lis
 def steps_to_stamp(script: Any, destination: tuple[str, ...], rows: Any) -> list[Any]:
     """The steps that ``alembic stamp`` would go."""
     return list(script._stamp_revs(destination, rows))
+
+
+def undo(revision_map: Any, rows: Sequence[str], destination: str) -> tuple[list[str], set[str]]:
+    """The revisions that ``alembic downgrade`` would undo, in order, and the version rows that it would leave.
+
+    None, and the rows as they are, where it sees no way there.
+    """
+    from alembic.runtime.migration import HeadMaintainer, RevisionStep
+    from alembic.script.revision import RevisionError
+
+    class Rows(HeadMaintainer):
+        """Without a database."""
+
+        def _insert_version(self, version: str) -> None:
+            self.heads.add(version)
+
+        def _delete_version(self, version: str) -> None:
+            self.heads.remove(version)
+
+        def _update_version(self, from_: str, to_: str) -> None:
+            self.heads.remove(from_)
+            self.heads.add(to_)
+
+    kept, undone = Rows(None, rows), []  # type: ignore[arg-type]
+    try:
+        steps = list(revision_map.iterate_revisions(tuple(rows), destination, select_for_downgrade=True))
+    except RevisionError:
+        steps = []
+    for each in steps:
+        each.module = SimpleNamespace(downgrade=None)
+        kept.update_to_step(RevisionStep(revision_map, each, is_upgrade=False))
+        undone.append(each.revision)
+    return undone, kept.heads
 
 
 def applied(script: Any, rows: Sequence[str]) -> set[str]:

@@ -12,24 +12,42 @@ from functools import partial
 from typing import Any
 
 from ..cores import Core
+from ..postgres.contents import INCARNATION, quoted
 from ..problem import Refused
 from .alembic_api import alembic_config, declared_labels, loaded, run_env, script_directory
 from .child import Event, Outcome, Report, in_child
 from .connect_hook import intercept
 from .other_connections import set_session
 
+TAKE_IT_FROM_THE_CONFIG = "Have it take the database from the app's config file, as Rattail's own does."
+_WHERE = f"""
+select current_database(), {INCARNATION},
+  (select atttypmod - 4 from pg_attribute where attrelid = to_regclass(:name) and attname = 'version_num')
+"""
+
 
 class _Answered(Exception):
     """The app's own code has said what was asked."""
 
 
-def version_table(config_file: str, options: Mapping[str, str]) -> tuple[tuple[str, ...], str]:
-    """The version rows as the app's own ``env.py`` leads to them, and their table's name, with a schema it gives."""
+def version_table(
+    config_file: str, options: Mapping[str, str], database: str, incarnation: str
+) -> tuple[tuple[str, ...], str, int]:
+    """The version rows as the app's own ``env.py`` leads to them, their table's name, with a schema it gives, and how
+    many characters that takes; 0 where there is no limit, or it is not known.
+
+    :param database: the one that the config leads to, and ``incarnation`` which that is (``contents.INCARNATION``).
+    :raises Refused: where ``env.py`` fails, or leads to another.
+    """
 
     def work(report: Report) -> None:
         def steps(_script: Any, rows: Any, context: Any) -> list[Any]:
-            parts = (context.version_table_schema, context.version_table)
-            report({"event": "rows", "rows": list(rows), "table": ".".join(filter(None, parts))})
+            from sqlalchemy import text
+
+            parts = list(filter(None, (context.version_table_schema, context.version_table)))
+            asked = context.connection.execute(text(_WHERE), {"name": ".".join(map(quoted, parts))})
+            where = dict(zip(("database", "incarnation", "width"), next(iter(asked))))
+            report({"event": "rows", "rows": list(rows), "table": ".".join(parts), **where})
             raise _Answered
 
         # What env.py does afterwards is not for a look to do.
@@ -37,7 +55,15 @@ def version_table(config_file: str, options: Mapping[str, str]) -> tuple[tuple[s
             run_env(alembic_config(config_file, options), steps, dont_mutate=True)
 
     said = answer(in_child(work), "rows", "The app's env.py", config_file)
-    return tuple(sorted(said["rows"])), said["table"]
+    if said["incarnation"] != incarnation:
+        raise database_other(said["database"], database)
+    return tuple(sorted(said["rows"])), said["table"], max(said["width"] or 0, 0)
+
+
+def database_other(found: str, wanted: str) -> Refused:
+    """The refusal of an ``env.py`` that connects to another database than the app's config leads to."""
+    where = f"{found!r}, not to {wanted!r}" if found != wanted else f"a database {found!r} of another server"
+    return Refused("database_other", f"The app's env.py connects to {where}.", TAKE_IT_FROM_THE_CONFIG)
 
 
 def revisions(

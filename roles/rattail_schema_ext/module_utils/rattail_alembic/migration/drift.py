@@ -15,12 +15,13 @@ def words(difference: Any) -> list[str]:
         return [_altered(*each) for each in difference]
     action, _, kind = difference[0].partition("_")
     if kind == "column":
-        _schema, table, column = difference[1:]
-        thing = f"column {table}.{column.name}"
+        schema, table, column = difference[1:]
+        thing = f"column {_named(schema, table)}.{column.name}"
     else:
         subject = difference[1]
-        table = getattr(getattr(subject, "table", None), "name", "")
-        named = subject.name or f"on ({', '.join(column.name for column in subject.columns)})"
+        table = getattr(getattr(subject, "table", None), "fullname", "")
+        name = getattr(subject, "fullname", subject.name)
+        named = name or f"on ({', '.join(column.name for column in subject.columns)})"
         thing = f"{_KINDS.get(kind, kind)} {named}" + (f" of table {table}" if table else "")
     if action == "add":
         return [f"The models have the {thing}, the database has not."]
@@ -32,7 +33,12 @@ def only_there(thing: str) -> str:
     return f"The database has the {thing}, the models have not."
 
 
-def _altered(what: str, _schema: Any, table: str, column: str, _existing: Any, *values: Any) -> str:
+def _named(schema: str | None, table: str) -> str:
+    return f"{schema}.{table}" if schema else table
+
+
+def _altered(what: str, schema: str | None, table: str, column: str, _existing: Any, *values: Any) -> str:
     detail = what.partition("_")[2].replace("default", "server default")
     there, wanted = (" ".join(str(getattr(value, "arg", value)).split()) for value in values)
-    return f"Column {table}.{column} differs in {detail}: {there} in the database, {wanted} in the models."
+    place = f"{_named(schema, table)}.{column}"
+    return f"Column {place} differs in {detail}: {there} in the database, {wanted} in the models."

@@ -21,6 +21,7 @@ from ..postgres.contents import quoted
 from ..postgres.lock import lock_lost
 from ..problem import Refused
 from ..revisions import sql
+from .ask_app import TAKE_IT_FROM_THE_CONFIG, database_other
 from .child import Report, Statements, packed
 from .connect_hook import our_cursor, plain_cursor
 from .job import ANTIDOTE, CLONE, ENFORCE, OFF, POISON, READ_ONLY, REFUSE, TRANSACTION, Job, Rehearsed, Unrehearsable
@@ -41,7 +42,6 @@ _DEFERS = "select exists (select from pg_catalog.pg_trigger where tgdeferrable a
 # as Alembic writes a version row
 _VERSION_ROW = re.compile(r"(?:INSERT INTO|UPDATE|DELETE FROM) (\S+) [^;]*")
 _LOCK_HELD = "select exists (select from pg_locks where locktype = 'advisory' and granted and pid = %s)"
-_TAKE_IT_FROM_THE_CONFIG = "Have it take the database from the app's config file, as Rattail's own does."
 
 
 class Guard:
@@ -131,13 +131,12 @@ class Guard:
             )
         [(database, pid, role, superuser)] = run(cursor, _SESSION)
         if database != job.database:
-            cause = f"The app's env.py connects to {database!r}, not to {job.database!r}."
-            raise Refused("database_other", cause, _TAKE_IT_FROM_THE_CONFIG)
+            raise database_other(database, job.database)
         if job.rehearsal == CLONE and job.redirect is not None:
             with our_cursor(job.redirect) as other:
                 if run(other, WHICH) != run(cursor, WHICH):
                     cause = "The app's env.py does not connect to the copy that the upgrade is rehearsed on."
-                    raise Refused("rehearsal_elsewhere", cause, _TAKE_IT_FROM_THE_CONFIG)
+                    raise Refused("rehearsal_elsewhere", cause, TAKE_IT_FROM_THE_CONFIG)
         self._begun = True
         self._migrating = cursor.connection
         self._versions = VersionRows(cursor, version_table, rows)

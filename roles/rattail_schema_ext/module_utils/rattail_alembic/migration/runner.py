@@ -8,7 +8,7 @@ import gc
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 from weakref import WeakSet
@@ -198,24 +198,37 @@ def _drift(context: Any, job: Job) -> dict[str, Any]:
 
     without_model = set[str]()
 
-    def own(name: str | None, kind: str, *_more: Any) -> bool:
-        if kind != "table" or not job.own.owns("", name or ""):
+    def plain(schema: str | None) -> str | None:
+        """As Alembic has it: none for the default schema."""
+        return None if schema == context.dialect.default_schema_name else schema
+
+    def own(name: str | None, kind: str, where: Mapping[str, str | None]) -> bool:
+        if kind == "schema":
+            return name is None or name in {schema for schema, _ in models}
+        place = (where.get("schema_name"), str(name))
+        if kind != "table" or place == version_table or not job.own.owns(place[0] or "", place[1]):
             return kind != "table"
-        if name not in metadata.tables:
+        if place not in models:
             # Alembic would read all about it first.
-            without_model.add(str(name))
-        return name in metadata.tables
+            without_model.add(".".join(filter(None, place)))
+        return place in models
+
+    def own_object(thing: Any, name: str | None, kind: str, *_more: Any) -> bool:
+        return kind != "table" or own(name, kind, {"schema_name": plain(thing.schema)})
 
     metadata = context.opts["target_metadata"]
+    version_table = (plain(context.version_table_schema), context.version_table)
     try:
         if metadata is None:
             return {"differences": [], "error": "the app's env.py gives no target_metadata"}
+        models = {(plain(table.schema), table.name) for table in metadata.tables.values()}
         with context.connection.engine.connect() as connection:
             options = {
                 "target_metadata": metadata,
                 "compare_type": True,
+                "include_schemas": True,
                 "include_name": own,
-                "include_object": lambda _object, name, kind, *_more: own(name, kind),
+                "include_object": own_object,
             }
             found = compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
         tables = [drift.only_there(f"table {name}") for name in sorted(without_model)]

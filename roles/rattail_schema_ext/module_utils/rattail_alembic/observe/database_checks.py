@@ -87,6 +87,25 @@ def _second_table(contents: Contents, other: VersionTable, known: Sequence[str])
     )
 
 
+def refuse_too_long(contents: Contents, table: str, revisions: Iterable[str]) -> None:
+    """Refuse (``revision_too_long``) revisions that the version table, which ``env.py`` calls so, has no room for."""
+    width = contents.version_width
+    long = sorted((name for name in revisions if 0 < width < len(name)), key=len)
+    if not long:
+        return
+    column = f"varchar({len(long[-1])})"
+    if contents.version_schema or table != VERSION_TABLE:
+        widen = f"ALTER TABLE {table} ALTER version_num TYPE {column}"
+    else:
+        widen = f"CREATE TABLE {table} (version_num {column} PRIMARY KEY)"
+    raise Refused(
+        "revision_too_long",
+        f"The version table of {place(contents)} takes revisions of {width} characters, and these have more: "
+        f"{listed(long)}.",
+        f"Give them shorter ones, or have it take more, as its owner: {widen}.",
+    )
+
+
 def pooled(contents: Contents, option: str = "") -> Refused | None:
     """The refusal (``database_pooled``) of a connection that may be shared with other clients; None where it is not.
 

@@ -14,7 +14,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from ..config import database_url, section
+from ..config import database_url, ini, section
 from ..config import file as config_file
 from ..host import environment, git
 from ..postgres.contents import VERSION_RIGHTS, VERSION_TABLE
@@ -127,6 +127,7 @@ def _look_at_config(seen: Observation) -> None:
     data = config_file.read(request.config_file)
     seen.config_owner = config_file.owner(request.config_file)
     present = section.read(data, request.config_file)
+    ini.refuse_unread(data, request.config_file)
     seen.options = present.options
     seen.section = section.wanted(
         present,
@@ -196,11 +197,13 @@ def _look_at_database(seen: Observation) -> None:
     if installed and not _env_is_cores(request, seen.section.script_location):
         # Its version table may have another name or schema, which only env.py knows.
         seen.fast_path = False
-        rows, seen.version_table = seen.deeper.version_table(request.config_file, seen.section.options())
+        rows, seen.version_table, width = seen.deeper.version_table(
+            request.config_file, seen.section.options(), contents.identity["name"], contents.incarnation
+        )
         if seen.version_table != VERSION_TABLE:
             # What was seen is of another table, the one that has the usual name.
             contents = replace(contents, version_schema="", version_rights=VERSION_RIGHTS, other_version_tables=())
-        contents = replace(contents, rows=rows)
+        contents = replace(contents, rows=rows, version_width=width)
     seen.contents = contents
 
 
@@ -252,6 +255,7 @@ def _look_at_plan(seen: Observation) -> None:
             "(playbooks/baseline.yml, the entry point baseline), then run again.",
         )
     if found.pending:
+        database_checks.refuse_too_long(seen.contents, seen.version_table, (each.revision for each in found.pending))
         seen.deeper.look_at_pending(seen)
     elif not request.database_option:
         seen.warnings += database_checks.warn_pooled(seen.contents)

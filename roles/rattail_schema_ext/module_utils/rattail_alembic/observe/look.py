@@ -5,15 +5,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 
 from ..copies import scratch
 from ..host import commits, git
 from ..migration import ask_app
+from ..postgres.connection import connect
+from ..postgres.contents import tables_there
 from ..problem import Refused
-from ..revisions import script
+from ..revisions import plan, script
 from ..revisions.graph import Revision
 from . import first_look
+from .database_checks import listed, place
 from .observation import Deeper, Observation, Ready
 from .report import branch_names
 from .request import Request
@@ -45,6 +49,8 @@ def _look_at_pending(seen: Observation) -> None:
     ready = to_write(seen.ready())
     seen.way, seen.contents = ready.way, ready.contents
     request = ready.request
+    if ready.plan.state != plan.EMPTY:
+        _refuse_unstamped_branches(ready)
     _warn_of_order(seen, ready)
     ready = judge_revisions(ready, ready.plan.pending, lambda *warnings: seen.warnings.extend(warnings))
     seen.leaving, seen.concurrent_indexes = ready.leaving, ready.concurrent_indexes
@@ -57,6 +63,33 @@ def _look_at_pending(seen: Observation) -> None:
             if each.revision in ready.leaving and script.inspect(ready.file(each)).leaves:
                 raise cannot_be_rehearsed(f"revision {each.revision} ({each.path}) leaves its transaction")
     refuse_without_history(request.history_dir)
+
+
+def _refuse_unstamped_branches(ready: Ready) -> None:
+    """Refuse (``branch_unstamped``) to make tables that are there, where a branch has no version row at all."""
+    graph, core, rows = ready.graph, ready.request.base.version_location, ready.plan.rows
+    for location in dict.fromkeys(each.location for each in ready.plan.pending if each.location != core):
+        if graph.current_in(location, rows):
+            continue
+        with closing(connect(ready.way)) as connection, connection.cursor() as cursor:
+            tables = tables_there(cursor)
+        pending = [each for each in ready.plan.pending if each.location == location]
+        facts = [script.inspect(ready.file(each)) for each in pending]
+        there = script.in_the_way(facts, tables)
+        if not there:
+            continue
+        done = [number for number in range(1, len(facts) + 1) if script.tables_created(facts[:number]) <= tables]
+        names = graph.current_in(location, [each.revision for each in pending[: done[-1]]]) if done else ()
+        remedy = (
+            "Have the row written, if these were made as the revisions make them (playbooks/baseline.yml, "
+            f"rattail_schema_ext_baseline_revision: {list(names)}), else drop or rename them."
+        )
+        raise Refused(
+            "branch_unstamped",
+            f"The database {place(ready.contents)} has {listed(there)}, but no version row of {location}, whose "
+            "pending revisions make them.",
+            remedy if names else "Drop or rename them: no revision of it makes just what is there.",
+        )
 
 
 def judge_revisions(

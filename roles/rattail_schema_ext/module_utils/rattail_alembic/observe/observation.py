@@ -35,7 +35,7 @@ class Deeper(NamedTuple):
     look_at_commit: Callable[[Observation, git.Repository, git.Wanted], None] = _needed
     look_at_pending: Callable[[Observation], None] = _needed
     database_url: Callable[[str, Core], str] = _needed
-    version_table: Callable[[str, Mapping[str, str]], tuple[tuple[str, ...], str]] = _needed
+    version_table: Callable[[str, Mapping[str, str], str, str], tuple[tuple[str, ...], str, int]] = _needed
     revisions: Callable[[str, Mapping[str, str], Sequence[tuple[str, str]]], list[dict[str, Any]]] = _needed
 
 

@@ -150,7 +150,14 @@ def _judge_missing(seen: Observation, location: Location) -> None:
         seen.versions_needed = True
         return
     package = location.package.split(".")[0]
-    if not location.directory:
+    if not location.directory and environment.package_directory(package):
+        place = location.package.replace(".", "/")
+        cause = (
+            f"The version location {location.spec} leads nowhere: {sys.executable} has the package {package!r}, "
+            f"which has no {location.package} in it."
+        )
+        remedy = f"Install a release of {package} that has {place}/__init__.py and {place}/alembic/versions, even empty"
+    elif not location.directory:
         cause = f"The version location {location.spec} leads nowhere: {sys.executable} has no package {package!r}."
         remedy = f"Install it into the environment ({sys.executable} -m pip install {package})"
     else:
@@ -158,7 +165,9 @@ def _judge_missing(seen: Observation, location: Location) -> None:
         remedy = f"Install a release of {package or 'the package'} that ships it (package data), or make the directory"
     if location.spec in map(locations.standard, request.integrations):
         remedy += ", or take it out of rattail_schema_ext_integrations"
-    elif location.spec not in (locations.standard(request.app), request.base.version_location):
+    elif location.spec == locations.standard(request.app):
+        remedy += ", or have the role take its source (rattail_schema_ext_source_repo), where it makes them"
+    elif location.spec != request.base.version_location:
         remedy += f", or take it out of [alembic] in {request.config_file}"
     raise Refused("location_missing", cause, f"{remedy}.")
 

@@ -19,7 +19,7 @@ from .observation import Ready
 from .request import Request
 
 # What a look finds missing for the revisions that are pending; what else writes asks for what it needs itself.
-UPGRADES_OWN = frozenset({"rights_missing"})
+UPGRADES_OWN = frozenset({"rights_missing", "revision_too_long", "branch_unstamped"})
 Names = Collection[str]
 
 

@@ -75,8 +75,10 @@ class Prefixes:
 
     ``own`` are the prefixes of this extension and ``others`` those of the other packages. The longest that fits
     decides: where there is a ``poser_mobile``, ``poser_mobile_x`` is not poser's. ``reserved`` are the tables of the
-    core: they, and Continuum's version tables of them, are never own. In the schemas that are ``searched`` before
-    core's, and in core's own, whatever they are called, each name needs a prefix, since it is found in core's place.
+    core: they are never own, and Continuum's version tables of them only by a prefix that is longer than the table's
+    name, as a package has it that makes ``person_version`` for a core without versions. In the schemas that are
+    ``searched`` before core's, and in core's own, whatever they are called, each name needs a prefix, since it is
+    found in core's place.
     """
 
     own: tuple[str, ...]
@@ -90,13 +92,13 @@ class Prefixes:
 
     def is_core(self, name: str) -> bool:
         """Whether ``name`` is a table of the core, or the version table of one."""
-        return name in self.reserved or name.removesuffix("_version") in self.reserved
+        table = name.removesuffix("_version")
+        claimed = max(_longest(name, self.own), _longest(name, self.others))
+        return name in self.reserved or (table in self.reserved and claimed <= len(table))
 
     def _fits(self, name: str) -> bool:
-        if self.is_core(name):
-            return False
         own = _longest(name, self.own)
-        return own > 0 and own >= _longest(name, self.others)
+        return own > 0 and own >= _longest(name, self.others) and not self.is_core(name)
 
     def __str__(self) -> str:
         return " or ".join(f"{prefix}_… (batch_{prefix}_…)" for prefix in self.own) or "nothing"

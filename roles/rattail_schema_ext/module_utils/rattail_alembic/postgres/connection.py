@@ -4,10 +4,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import re
 import sys
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
+from select import select
 from typing import Any
 
 from ..problem import Refused, mask
@@ -25,6 +29,26 @@ PIN = (
     "set local search_path = pg_catalog, pg_temp; set local quote_all_identifiers = off;"
     " set local plan_cache_mode = force_generic_plan"
 )
+
+# libpq's PQERRORS_VERBOSE
+_VERBOSE = 2
+_NO_PASSWORD = "28P01"
+_PATIENCE_SECONDS = 3.0
+_LOGIN = (
+    "Correct the user or the password in the database URL of the config file, or have the server let that user in "
+    "(CREATE ROLE, pg_hba.conf)."
+)
+# Why the server lets nobody in, by SQLSTATE → what to do.
+_REMEDIES = {
+    "28000": _LOGIN,
+    "28P01": _LOGIN,
+    "3D000": "Create it, or correct the database URL in the config file.",
+    "42501": "Grant it (GRANT CONNECT ON DATABASE), or correct the database URL in the config file.",
+    "53300": "End connections that nobody needs, or raise the limit (max_connections, or CONNECTION LIMIT of the role "
+    "or the database), then run again.",
+    "57P03": "Wait until the server is up, then run again.",
+}
+_OTHER_REMEDY = "Start the server, or correct the database URL in the config file."
 
 
 def arguments(target: Target) -> dict[str, str]:
@@ -57,15 +81,41 @@ def driver() -> Any:
 
 
 def unreachable(target: Target, message: str) -> Refused:
-    """The refusal where libpq's error is ``message``."""
-    reason = first_line(message)
-    if "password authentication failed" in message or "no password supplied" in message:
-        remedy = "Correct the user or the password in the database URL of the config file."
-    elif "does not exist" in message:
-        remedy = "Create it, or correct the database URL in the config file."
-    else:
-        remedy = "Start the server, or correct the database URL in the config file."
-    return Refused("database_unreachable", f"No connection to the database {target}: {reason}.", remedy)
+    """The refusal where libpq's error is ``message``, which is in the language of the server or of libpq."""
+    cause = f"No connection to the database {target}: {first_line(message)}."
+    return Refused("database_unreachable", cause, _REMEDIES.get(_sqlstate(target), _OTHER_REMEDY))
+
+
+def _sqlstate(target: Target) -> str:
+    """With which SQLSTATE the server does not let us in; empty where there is none, or it does let us in.
+
+    The driver's error does not have it, and its message only where libpq is told so before it connects.
+    """
+    with suppress(driver().Error, AttributeError, OSError), ExitStack() as opened:
+        client = opened.enter_context(closing(driver().connect(**arguments(target), async_=True)))
+        libpq, pointer = ctypes.CDLL(driver()._psycopg.__file__), ctypes.c_void_p(client.pgconn_ptr)
+        libpq.PQsetErrorVerbosity(pointer, _VERBOSE)
+        try:
+            wait(client, time.monotonic() + _PATIENCE_SECONDS)
+        except driver().Error as error:
+            found = re.findall(r":  ([0-9A-Z]{5}): ", str(error))
+            needs_one = bool(libpq.PQconnectionNeedsPassword(pointer))
+            return found[-1] if found else _NO_PASSWORD * needs_one
+    return ""
+
+
+def wait(client: Any, deadline: float) -> None:
+    """Wait for what an asynchronous connection does.
+
+    :raises TimeoutError: where it is not done by then (``time.monotonic()``).
+    """
+    extensions = driver().extensions
+    while (state := client.poll()) != extensions.POLL_OK:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        writes = state == extensions.POLL_WRITE
+        select([] if writes else [client], [client] if writes else [], [], left)
 
 
 def first_line(message: str) -> str:

@@ -9,16 +9,17 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from select import select
 from typing import Any, NamedTuple
 
 from ..problem import Refused
-from .connection import CONNECT_TIMEOUT_SECONDS, arguments, connect, driver, first_line, run
+from .connection import CONNECT_TIMEOUT_SECONDS, arguments, connect, driver, first_line, run, wait
 from .url import Target
 
 VERSION_TABLE = "alembic_version"
 # The privileges that Alembic needs on the version table
 VERSION_RIGHTS: tuple[str, ...] = ("SELECT", "INSERT", "UPDATE", "DELETE")
+# How long a revision's identifier may be in the version table that Alembic makes.
+VERSION_WIDTH = 32
 # Those of SQL's reserved words that name a schema, a role or a table somewhere.
 _RESERVED = frozenset(("all", "check", "current_user", "default", "end", "group", "order", "table", "user"))
 # How a pooler works (PgBouncer's pool_mode): in session mode a client keeps its server connection, with its locks and
@@ -31,6 +32,9 @@ _ROUNDS = 10
 # How long a client waits that was served before, or that wants a second server connection.
 _PATIENCE_SECONDS = 1.0
 
+# The same for two connections exactly when they lead to the same database of the same running server.
+INCARNATION = """extract(epoch from pg_postmaster_start_time()) || '/' || (
+    select oid from pg_database where datname = current_database())"""
 # One statement, since each costs a round trip, and this is most of what a run takes that has nothing to do. No
 # transaction and no SET: behind a pooler, settings outlive the client.
 _FACTS = f"""
@@ -39,8 +43,7 @@ select json_build_object('name', current_database(), 'host', %s, 'port', coalesc
     'search_path', current_setting('search_path')) as identity,
   (select source from pg_settings where name = 'search_path') as search_path_source,
   pg_backend_pid() as server_pid,
-  extract(epoch from pg_postmaster_start_time()) || '/' || (
-    select oid from pg_database where datname = current_database()) as incarnation,
+  {INCARNATION} as incarnation,
   pg_is_in_recovery() as standby, current_setting('transaction_read_only')::bool as read_only,
   coalesce(current_schema(), '') as schema,
   coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) as may_create,
@@ -52,7 +55,8 @@ select json_build_object('name', current_database(), 'host', %s, 'port', coalesc
   (select coalesce(json_agg(json_build_array(n.nspname, format('%%I.%%I', n.nspname, c.relname),
       pg_table_is_visible(c.oid), has_schema_privilege(n.oid, 'USAGE') and has_table_privilege(c.oid, 'SELECT'),
       has_table_privilege(c.oid, 'INSERT'), has_table_privilege(c.oid, 'UPDATE'),
-      has_table_privilege(c.oid, 'DELETE')) order by n.nspname), '[]')
+      has_table_privilege(c.oid, 'DELETE'), (select atttypmod - 4 from pg_attribute
+        where attrelid = c.oid and attname = 'version_num')) order by n.nspname), '[]')
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
     where c.relname = '{VERSION_TABLE}' and c.relkind in ('r', 'p') and not pg_is_other_temp_schema(n.oid)) as found,
   (select coalesce(json_agg(json_build_array(n.nspname, c.relname, pg_get_userbyid(c.relowner),
@@ -60,6 +64,11 @@ select json_build_object('name', current_database(), 'host', %s, 'port', coalesc
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
     where c.relkind in ('r', 'p') and not pg_has_role(c.relowner, 'USAGE') and pg_table_is_visible(c.oid)
       and n.nspname not in ('pg_catalog', 'information_schema')) as others
+"""
+# Tables, and whether they are found without a schema.
+_TABLES = """
+select n.nspname, c.relname, pg_table_is_visible(c.oid) from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where c.relkind in ('r', 'p') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
 """
 
 
@@ -87,12 +96,12 @@ class Contents:
     ``search_path``. ``rows`` are the revisions in the version table, ``core_tables`` says whether core's tables are
     there, and ``tables`` whether there are any but the version table and those of extensions. ``schema`` is where a
     table is created whose schema is not named, and ``version_schema`` where the version table lies; empty where there
-    is none. ``version_rights`` are those of ``VERSION_RIGHTS`` that the role has on it. ``others`` are the tables on
-    ``search_path`` that the role does not own. ``pooling`` is empty on a direct connection, else how the pooler works:
-    ``SESSION``, ``TRANSACTION`` or ``UNKNOWN``. ``search_path_source`` is what set ``search_path``, in the words of
-    ``pg_settings``. ``before_core`` are the schemas, there or not, that it leads through until core's, and that one.
-    ``incarnation`` is the same for two connections exactly when they lead to the same database of the
-    same running server.
+    is none. ``version_rights`` are those of ``VERSION_RIGHTS`` that the role has on it, and ``version_width`` is how
+    many characters it takes, or Alembic's would; 0 where there is no limit, or it is not known. ``others`` are the
+    tables on ``search_path`` that the role does not own. ``pooling`` is empty on a direct connection, else how the
+    pooler works: ``SESSION``, ``TRANSACTION`` or ``UNKNOWN``. ``search_path_source`` is what set ``search_path``, in
+    the words of ``pg_settings``. ``before_core`` are the schemas, there or not, that it leads through until core's, and
+    that one. ``incarnation`` is that of ``INCARNATION``.
     """
 
     identity: dict[str, Any]
@@ -103,6 +112,7 @@ class Contents:
     may_create: bool = True
     version_schema: str = ""
     version_rights: tuple[str, ...] = VERSION_RIGHTS
+    version_width: int = VERSION_WIDTH
     other_version_tables: tuple[VersionTable, ...] = ()
     others: tuple[OthersTable, ...] = ()
     standby: bool = False
@@ -129,7 +139,7 @@ def look_at(target: Target, core_tables: Sequence[str]) -> Contents:
             pooled = connection.info.backend_pid != facts.pop("server_pid")
             facts["others"] = tuple(OthersTable(*each) for each in facts["others"])
             facts["rows"] = ()
-            for schema, table, visible, *has_rights in facts.pop("found"):
+            for schema, table, visible, *has_rights, width in facts.pop("found"):
                 if not visible:
                     elsewhere.append(VersionTable(schema, _rows_elsewhere(cursor, table) if has_rights[0] else None))
                 elif not has_rights[0]:
@@ -140,6 +150,7 @@ def look_at(target: Target, core_tables: Sequence[str]) -> Contents:
                 else:
                     rights = tuple(right for right, has in zip(VERSION_RIGHTS, has_rights) if has)
                     facts.update(rows=_rows(cursor, table), version_schema=schema, version_rights=rights)
+                    facts["version_width"] = max(width or 0, 0)
     except driver().Error as error:
         raise _unreadable(
             f"The database {target} cannot be looked at: {first_line(str(error))}.",
@@ -149,6 +160,12 @@ def look_at(target: Target, core_tables: Sequence[str]) -> Contents:
     core = facts.get("version_schema") or facts["schema"]
     facts["before_core"] = path[: path.index(core) + 1] if core in path else path
     return Contents(**facts, other_version_tables=tuple(elsewhere), pooling=_pooling(target) if pooled else "")
+
+
+def tables_there(cursor: Any) -> set[str]:
+    """The tables as revisions name them: with a schema, and without one where that finds them."""
+    found = run(cursor, _TABLES)
+    return {f"{schema}.{name}" for schema, name, _ in found} | {name for _, name, visible in found if visible}
 
 
 def _schemas(search_path: str, user: str) -> tuple[str, ...]:
@@ -216,20 +233,11 @@ def _server(client: Any, seconds: float) -> int:
     :raises TimeoutError: where there is no answer in time.
     """
     deadline = time.monotonic() + seconds
-    _wait(client, deadline)
+    wait(client, deadline)
     cursor = client.cursor()
     cursor.execute("select pg_backend_pid()")
-    _wait(client, deadline)
+    wait(client, deadline)
     return int(cursor.fetchone()[0])
-
-
-def _wait(client: Any, deadline: float) -> None:
-    while (state := client.poll()) != driver().extensions.POLL_OK:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        writes = state == driver().extensions.POLL_WRITE
-        select([] if writes else [client], [client] if writes else [], [], left)
 
 
 def quoted(name: str) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
+from typing import Any
 
 from ..problem import Refused
 from .file import Revision, RevisionFile, Unreadable, is_revision_file, read_revision
@@ -113,9 +114,6 @@ class Graph:
         process may take those branches the other way round. Imports alembic; raises ``Refused``
         (``rows_overlap``), where Alembic raises too.
         """
-        from alembic.script.revision import Revision as AlembicRevision
-        from alembic.script.revision import RevisionMap
-
         known = tuple(row for row in dict.fromkeys(rows) if row in self.revisions)
         overlapping = self.overlapping(known)
         if overlapping:
@@ -124,11 +122,18 @@ class Graph:
                 f"The version table holds {', '.join(overlapping)} beside a row that already implies it.",
                 "Find out who wrote that row, and delete it from the version table.",
             )
+        newest_first = self.revision_map().iterate_revisions("heads", known, implicit_base=True)
+        return [self.revisions[found.revision] for found in newest_first][::-1]
+
+    def revision_map(self) -> Any:
+        """The same revisions as Alembic has them. Imports alembic."""
+        from alembic.script.revision import Revision as AlembicRevision
+        from alembic.script.revision import RevisionMap
+
         revisions = [
             AlembicRevision(r.revision, r.down_revision, r.depends_on, r.branch_labels) for r in self.revisions.values()
         ]
-        newest_first = RevisionMap(lambda: revisions).iterate_revisions("heads", known, implicit_base=True)
-        return [self.revisions[found.revision] for found in newest_first][::-1]
+        return RevisionMap(lambda: revisions)
 
     def _checked_needs(self, revision: Revision) -> tuple[str, ...]:
         """What must be applied before ``revision``."""

@@ -9,8 +9,9 @@ is ``Facts.unread``, and the warnings say so.
 from __future__ import annotations
 
 import ast
+import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from .file import RevisionFile
@@ -18,6 +19,8 @@ from .graph import Graph
 from .reader import AUTOCOMMIT_BLOCK, Reader
 from .sql import CREATE, DROP, REFERENCE, RENAME, Step
 
+_IF_NOT_EXISTS = re.compile(r"if[ _]not[ _]exists|checkfirst", re.IGNORECASE)
+_BRANCHES = (ast.If, ast.IfExp, ast.For, ast.While, ast.Try)
 # More than these are only counted in a warning.
 _NAMED = 5
 
@@ -28,7 +31,8 @@ class Facts(NamedTuple):
     ``steps`` are in the order of the text; names of tables are as written, ``schema.name`` where a
     schema was given. ``leaves`` and ``fails`` are pairs of a line and what is there: where it leaves
     its transaction, and what PostgreSQL refuses to run in one. ``concurrent_indexes`` are those that
-    it builds concurrently. ``unread`` are the lines of which it could not be told what they do.
+    it builds concurrently. ``unread`` are the lines of which it could not be told what they do. ``depends`` is whether
+    what it does may depend on what is there.
     """
 
     path: str
@@ -37,6 +41,7 @@ class Facts(NamedTuple):
     fails: tuple[tuple[int, str], ...] = ()
     concurrent_indexes: tuple[str, ...] = ()
     unread: tuple[int, ...] = ()
+    depends: bool = False
 
     @property
     def created(self) -> frozenset[str]:
@@ -65,10 +70,11 @@ def inspect(file: RevisionFile, function: str = "upgrade") -> Facts:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # invalid escapes in somebody's docstring are no news of ours
             tree = ast.parse(file.text.lstrip("\ufeff"))
-        reader = Reader(tree)
+        reader, depends = Reader(tree), bool(_IF_NOT_EXISTS.search(file.text))
         for each in tree.body:
             if isinstance(each, ast.FunctionDef) and each.name == function:
                 reader.read(each.body)
+                depends = depends or any(isinstance(node, _BRANCHES) for node in ast.walk(each))
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return Facts(file.path, unread=(getattr(error, "lineno", None) or 1,))
     return Facts(
@@ -78,6 +84,7 @@ def inspect(file: RevisionFile, function: str = "upgrade") -> Facts:
         tuple(dict.fromkeys(reader.fails)),
         tuple(dict.fromkeys(name for name in reader.indexes if name)),
         tuple(sorted(set(reader.unread))),
+        depends,
     )
 
 
@@ -96,6 +103,18 @@ def tables_created(facts: Iterable[Facts]) -> set[str]:
         if step.verb in (DROP, RENAME):
             tables.discard(step.name)
     return tables
+
+
+def in_the_way(facts: Iterable[Facts], tables: Container[str]) -> list[str]:
+    """Those of ``tables``, all there, that revisions to run, given in order, are sure to make once more."""
+    found, gone = [], set[str]()
+    for each in facts:
+        if each.unread or each.depends:
+            break
+        found += [step.name for step in each.steps if step.verb == CREATE and step.name in tables]
+        gone |= {step.name for step in each.steps if step.verb in (DROP, RENAME)}
+        found = [name for name in found if name not in gone]
+    return found
 
 
 def demands(facts: Iterable[Facts]) -> Demands:
