@@ -166,19 +166,23 @@ def _judge_missing(seen: Observation, location: Location) -> None:
 def _graph_by_alembic(seen: Observation, options: Mapping[str, str], files: Mapping[str, list[RevisionFile]]) -> Graph:
     """The graph as Alembic loads it, from copies where the files are those of a commit not checked out."""
     directories: list[tuple[str, str]] = []
+    copies: dict[str, Path] = {}
     for location in seen.locations:
         directory = location.directory
         if seen.commits and location.relative is not None:
-            directory = seen.closing.enter_context(tempfile.TemporaryDirectory(prefix="rattail_schema_ext_"))
+            made = seen.closing.enter_context(tempfile.TemporaryDirectory(prefix="rattail_schema_ext_"))
+            directory = os.path.realpath(made)
             for file in files.get(location.spec, []):
-                copy = Path(directory, os.path.basename(file.path))
-                copy.write_bytes(file.text.encode("utf-8", errors="surrogateescape"))
+                copy = Path(directory, os.path.relpath(file.path, location.directory))
+                if copies.setdefault(file.path, copy) is copy:
+                    copy.parent.mkdir(parents=True, exist_ok=True)
+                    copy.write_bytes(file.text.encode("utf-8", errors="surrogateescape"))
         if os.path.isdir(directory):
             directories.append((location.spec, directory))
-    places = {location.spec: location.directory for location in seen.locations}
+    originals = {str(copy): path for path, copy in copies.items()}
     revisions = []
     for row in seen.deeper.revisions(seen.request.config_file, options, directories):
-        row["path"] = os.path.join(places[row["location"]], os.path.basename(row["path"]))
+        row["path"] = originals.get(row["path"], row["path"])
         names = {name: tuple(row[name]) for name in ("down_revision", "branch_labels", "depends_on")}
         revisions.append(Revision(**{**row, **names}))
     return Graph(revisions)
