@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import shutil
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from support.repository import Repository
@@ -25,6 +26,14 @@ def columns(server: Server) -> set[str]:
     """The columns of poser_widget."""
     query = "select column_name from information_schema.columns where table_name = 'poser_widget'"
     return {name for (name,) in server.sql(query)}
+
+
+def look(server: Server) -> dict[str, Any]:
+    """What the first look says of the server, without the rest of the role."""
+    names = ("app", "user", "env_dir", "source_repo", "source_version", "backup")
+    return server.module(
+        "rattail_alembic_info", server.parameters({name: server.vars[f"rattail_schema_ext_{name}"] for name in names})
+    )
 
 
 def branch(server: Server) -> str:
@@ -267,6 +276,73 @@ def test_credentials_in_the_url_are_refused_and_shown_nowhere(deployed: Server, 
         assert "rattail_schema_ext_source_key_file" in run.message
         assert "opensesame" not in run.output, [line for line in run.output.splitlines() if "opensesame" in line]
     assert difference(before, state(deployed)) == []
+
+
+# Entries of git's that are no plain files
+
+
+def test_links_within_the_repository_are_followed(deployed: Server) -> None:
+    repository = deployed.repository
+    boxes = repository.add_revision("add boxes", upgrade_sql="create table poser_box ()", commit=False)
+    [file] = repository.versions.glob(f"{boxes}_*.py")
+    repository.versions.rename(repository.path / "poser" / "migrations")
+    repository.versions.symlink_to("../../migrations")
+    shared = repository.path / "poser" / file.name
+    (repository.path / "poser" / "migrations" / file.name).rename(shared)
+    file.symlink_to(f"../{file.name}")
+    repository.commit({}, "Move the revisions")
+    brought(deployed)
+    assert deployed.versions.is_symlink() and deployed.current() == {CORE_HEAD, boxes}
+    # and back again
+    repository.versions.unlink()
+    (repository.path / "poser" / "migrations").rename(repository.versions)
+    file.unlink()
+    shared.rename(file)
+    crates = repository.add_revision("add crates", upgrade_sql="create table poser_crate ()")
+    brought(deployed)
+    assert not deployed.versions.is_symlink() and deployed.current() == {CORE_HEAD, crates}
+
+
+def linked_directory(repository: Repository) -> None:
+    repository.versions.rename(repository.path.parent / "outside")
+    repository.versions.symlink_to(repository.path.parent / "outside")
+
+
+def linked_file(repository: Repository) -> None:
+    file = next(repository.versions.glob("*.py"))
+    file.rename(repository.path.parent / file.name)
+    file.symlink_to(f"../../../../../../{file.name}")
+
+
+def dangling_directory(repository: Repository) -> None:
+    shutil.rmtree(repository.versions)
+    repository.versions.symlink_to("nothing")
+
+
+def submodule(repository: Repository) -> None:
+    apart = Repository(repository.path.parent / "apart")
+    repository.versions.rename(apart.path)
+    apart.git("init", "--quiet", "--initial-branch=main")
+    apart.commit({}, "Keep the revisions apart")
+    repository.git("add", "--all")
+    relative = str(repository.versions.relative_to(repository.path))
+    repository.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(apart.path), relative)
+
+
+@pytest.mark.parametrize("entry", [linked_directory, linked_file, dangling_directory, submodule])
+def test_what_git_cannot_tell_of_a_commit_is_refused(deployed: Server, entry: Callable[[Repository], None]) -> None:
+    entry(deployed.repository)
+    deployed.repository.commit({}, "Have the revisions elsewhere")
+    for there in (False, True):
+        if there:
+            # Somebody has brought it there by hand.
+            deployed.git("pull", "--quiet")
+            deployed.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "update", "--init")
+        found = look(deployed)
+        assert [each["code"] for each in found["problems"]] == ["revision_unreadable"], found
+        assert VERSIONS in found["problems"][0]["cause"]
+    if entry is linked_directory:
+        refused(deployed, VERSIONS, "Put the files themselves there")
 
 
 # The work tree and the database

@@ -189,6 +189,34 @@ def test_an_untracked_file_is_in_the_way_unless_it_is_the_same(upstream: Path, c
             commits.refuse_overwriting(target)
 
 
+def test_links_and_submodules_of_a_commit_are_followed_or_refused(upstream: Path, tmp_path: Path) -> None:
+    commit(upstream, "real/a b.py", "one")
+    for link, to in {
+        "versions": "real", "twice/over": "../versions", "file.py": "versions/a b.py", "away": "/etc",
+        "above.py": "../x.py", "gone": "nothing", "one": "two", "two": "one",
+    }.items():  # fmt: skip
+        (upstream / link).parent.mkdir(exist_ok=True)
+        (upstream / link).symlink_to(to)
+    run_git(upstream, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", "./", "sub")
+    head = commit(upstream, "last.txt")
+    repository, nowhere = git.Repository(str(upstream), "main"), git.Checkout(str(tmp_path / "nowhere"))
+    with Commits(repository, nowhere) as commits:
+        commits.bring(git.wanted(repository, nowhere))
+        for place in ("real", "versions", "twice/over"):
+            assert commits.files(head, place) == [f"{place}/a b.py"]
+            assert commits.read(head, [f"{place}/a b.py", "last.txt"])[f"{place}/a b.py"] == b"one"
+        assert commits.read(head, ["file.py"]) == {"file.py": b"one"}
+        assert commits.files(head, "nowhere") == commits.files(head, "last.txt") == []
+        names = ["versions/a b.py", "twice", "away/passwd", "gone", "sub", "last.txt", "x"]
+        assert commits.present(head, names) == ["versions/a b.py", "twice", "last.txt"]
+        for place in ("away", "gone", "gone/further", "one", "sub", "sub/poser"):
+            with pytest.raises(Refused, match=place):
+                commits.files(head, place)
+        for name in ("away/passwd", "above.py", "gone", "one", "sub"):
+            with pytest.raises(Refused, match=name):
+                commits.read(head, ["last.txt", name])
+
+
 def test_a_branch_rewritten_upstream_is_no_loss(upstream: Path, clone: Path) -> None:
     run_git(upstream, "commit", "--quiet", "--amend", "--message", "Another beginning")
     checkout = git.look_at(str(clone))

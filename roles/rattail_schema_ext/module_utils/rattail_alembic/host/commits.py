@@ -8,11 +8,15 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path, PurePath
 
 from ..problem import Refused
 from . import git
 from .git import Checkout, Repository, Wanted
+
+# What `git cat-file --follow-symlinks` says of a link that it cannot follow.
+_NOWHERE = (b"symlink", b"dangling", b"loop", b"notdir")
 
 
 class Commits:
@@ -66,21 +70,46 @@ class Commits:
         return found.decode().strip()
 
     def files(self, commit: str, below: str = "") -> list[str]:
-        """The names of all files of ``commit`` below the directory ``below``, in git's order."""
-        only = ["--", below] if below else []
-        return git.names("ls-tree", "-r", "-z", "--name-only", commit, *only, directory=self._directory)
+        """The names of all files of ``commit`` below the directory ``below``, in git's order; links to it are followed.
+
+        :raises Refused: where it lies outside of the repository, or in a submodule.
+        """
+        below = "" if below == "." else below
+        found = self._cat("--batch-check", commit, [below]).split()
+        if found[1] == b"tree":
+            names = git.names("ls-tree", "-r", "-z", "--name-only", found[0].decode(), directory=self._directory)
+            return [os.path.join(below, name) for name in names]
+        if found[0] in _NOWHERE:
+            raise git.unreadable(below, git.LINK)
+        for entry in git.names("ls-tree", "-r", "-z", commit, directory=self._directory):
+            if entry.startswith("160000 ") and f"{below}/".startswith(entry.partition("\t")[2] + "/"):
+                raise git.unreadable(below, git.SUBMODULE)
+        return []
+
+    def present(self, commit: str, names: Iterable[str]) -> list[str]:
+        """Those of ``names`` that ``commit`` has, be it behind links or as directories."""
+        return [name for name in names if self._cat("--batch-check", commit, [name]).split()[1] in (b"blob", b"tree")]
 
     def read(self, commit: str, names: list[str]) -> dict[str, bytes]:
-        """The contents of the files ``names`` at ``commit``."""
-        asked = "".join(f"{commit}:{name}\n" for name in names).encode(errors="surrogateescape")
-        answer = git.run("cat-file", "--batch", directory=self._directory, stdin=asked)
+        """The contents of the files ``names`` at ``commit``, or of what they are links to.
+
+        :raises Refused: where that lies outside of the repository.
+        """
+        answer = self._cat("--batch", commit, names)
         contents, position = {}, 0
         for name in names:
             start = answer.index(b"\n", position) + 1
-            end = start + int(answer[position:start].split()[-1])
+            header = answer[position:start].split()
+            if header[0] in _NOWHERE or header[1] != b"blob":
+                raise git.unreadable(name, git.LINK)
+            end = start + int(header[2])
             contents[name] = answer[start:end]
             position = end + 1
         return contents
+
+    def _cat(self, how: str, commit: str, names: Iterable[str]) -> bytes:
+        asked = "".join(f"{commit}:{name}\n" for name in names).encode(errors="surrogateescape")
+        return git.run("cat-file", how, "--follow-symlinks", directory=self._directory, stdin=asked)
 
     def changes(self, before: str, after: str, names: tuple[str, ...]) -> list[str]:
         """Which of the files ``names`` differ between two commits."""
@@ -123,10 +152,13 @@ class Commits:
         # A file may be in the place of a directory, too.
         for place in sorted(new.union(str(above) for name in new for above in PurePath(name).parents) - known):
             path = Path(here.directory, place)
-            if os.path.isdir(path) or not os.path.lexists(path):
+            behind_a_link = not known.isdisjoint(map(str, PurePath(place).parents))
+            if os.path.isdir(path) or not os.path.lexists(path) or behind_a_link:
                 continue
-            if place in new and not path.is_symlink() and path.read_bytes() == self.read(target.commit, [place])[place]:
-                continue
+            if place in new and not path.is_symlink():
+                here_is = git.run("hash-object", "--no-filters", "--", str(path), directory=self._directory)
+                if here_is == git.run("rev-parse", f"{target.commit}:{place}", directory=self._directory):
+                    continue
             raise Refused(
                 "source_in_the_way",
                 f"The checkout {here.directory} has an untracked file, {place}, "

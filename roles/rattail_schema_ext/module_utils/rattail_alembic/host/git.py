@@ -17,6 +17,9 @@ from typing import NamedTuple
 from ..problem import Refused, mask
 from .environment import user_name
 
+LINK = "is, or lies behind, a symbolic link that leads out of the repository or nowhere"
+SUBMODULE = "lies in a submodule, whose files are not read"
+
 _COMMIT = re.compile(r"[0-9a-f]{4,64}")
 
 
@@ -172,6 +175,11 @@ def refuse_locked(checkout: Checkout) -> None:
 def tracked(directory: str, relative: str) -> frozenset[str]:
     """The names of the files below ``relative`` that git tracks, relative to ``directory``."""
     return frozenset(names("ls-files", "-z", "--", relative, directory=directory))
+
+
+def unreadable(path: str, why: str) -> Refused:
+    """A file or a directory of revisions that cannot be read for what it is."""
+    return Refused("revision_unreadable", f"{path} {why}.", "Put the files themselves there, then run again.")
 
 
 def wanted(repository: Repository, checkout: Checkout) -> Wanted:
