@@ -115,7 +115,7 @@ def branch_names(locations: Iterable[Location], graph: Graph) -> dict[str, str]:
     A label spreads along a branch, so a branch that starts from core has core's label everywhere; only the place of
     its file shows to which package a revision belongs.
     """
-    names = {location.spec: location.package.split(".")[0] or location.spec for location in locations}
+    names = {each.spec: each.name.rpartition(".")[2] or each.spec for each in locations}
     declared: dict[str, list[str]] = {}
     for revision in graph.revisions.values():
         declared.setdefault(revision.location, []).extend(revision.branch_labels)

@@ -172,13 +172,12 @@ def _judge_missing(seen: Observation, location: Location) -> None:
         if location.relative is None:
             raise Refused(
                 "source_package_missing",
-                f"The source of {request.app!r} has no package {location.package.split('.')[0]!r} "
-                "at its top or below src/.",
+                f"The source of {request.app!r} has no package {location.name!r} at its top or below src/.",
                 "Correct rattail_schema_ext_app, rattail_schema_ext_source_repo or rattail_schema_ext_source_version.",
             )
         seen.versions_needed = True
         return
-    package = location.package.split(".")[0]
+    package = location.name
     if not location.directory:
         cause = f"The version location {location.spec} leads nowhere: {sys.executable} has no package {package!r}."
         remedy = f"Install it into the environment ({sys.executable} -m pip install {package})"

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -22,6 +23,11 @@ class Location(NamedTuple):
     package: str
     directory: str
     relative: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The app or integration whose revisions it has: ``acme.poser`` of ``acme.poser.db:alembic/versions``."""
+        return re.split(r"\.db(?:\.|$)", self.package)[0]
 
 
 def standard(package: str) -> str:
