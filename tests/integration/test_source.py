@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -239,6 +240,41 @@ def test_a_tag_that_was_moved_and_a_branch_that_was_rewritten_are_followed(deplo
     rewritten = repository.commit({"poser/prices.py": "one = 'another'\n"})
     brought(deployed)
     assert (deployed.git("rev-parse", "HEAD"), branch(deployed)) == (rewritten, "main")
+
+
+@pytest.mark.parametrize("how", ["--depth=1", "--single-branch"])
+def test_a_checkout_that_has_little_of_the_repository_gets_what_is_wanted(
+    make_server: Callable[..., Server], how: str
+) -> None:
+    deployed = make_server(content="poser")
+    repository, first = deployed.repository, deployed.repository.commit_id
+    repository.commit({"poser/prices.py": "one = 1\n"})
+    deployed.deploy("--no-local", how)
+    repository.git("checkout", "--quiet", "-b", "next")
+    mine = add_column(deployed, "colour")
+    brought(deployed, {"rattail_schema_ext_source_version": "next"})
+    assert deployed.current() == {CORE_HEAD, mine} and branch(deployed) == "next"
+    repository.commit({"poser/prices.py": "two = 2\n"})
+    repository.git("tag", "v1")
+    # a branch of the tag's name, here alone
+    deployed.git("branch", "v1")
+    brought(deployed, {"rattail_schema_ext_source_version": "v1"})
+    assert (deployed.git("rev-parse", "HEAD"), branch(deployed)) == (repository.git("rev-parse", "v1"), "HEAD")
+    if how == "--depth=1":
+        refused(deployed, "is shallow", "fetch --unshallow", vars={"rattail_schema_ext_source_version": first})
+
+
+def test_a_path_of_any_characters(make_server: Callable[..., Server], tmp_path: Path) -> None:
+    odd = 'o\'clock "$HOME" 100% ü'
+    server = make_server(repository=Repository.of_poser(tmp_path / odd))
+    server.vars["rattail_schema_ext_source_dir"] = str(server.env_dir / "src" / 'o\'clock at "home" ü')
+    brought(server)
+    server.repository.add_revision("add boxes", upgrade_sql="create table poser_box ()")
+    brought(server)
+    assert server.database.tables("poser_box") == ["poser_box"]
+    wanted = {"rattail_schema_ext_source_repo": f"file://{server.repository.path}"}
+    server.repository.commit({"poser/prices.py": ""})
+    refused(server, "Write rattail_schema_ext_source_repo as a URL", vars=wanted)
 
 
 @pytest.mark.parametrize(
