@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import getpass
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.repository import Repository
+from support.repository import Repository, git
 from support.server import HOST, Server
 from support.states import brought, check, difference, refused, settled, state
 
@@ -435,6 +436,84 @@ def test_a_failed_upgrade_puts_the_checkout_back_and_the_next_run_converges(depl
     assert [each["revision"] for each in run.result["applied"]] == [good, bad], run.output
     assert deployed.current() == {CORE_HEAD, bad}
     assert deployed.git("rev-parse", "HEAD") == repository.git("rev-parse", "HEAD")
+
+
+# git clones no submodule from a path unless told so.
+LOCAL = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "protocol.file.allow", "GIT_CONFIG_VALUE_0": "always"}
+
+
+def submodules(server: Server) -> dict[str, Repository]:
+    """Three repositories, of which ``moved`` and ``removed`` are submodules of the app's, in its checkout as well."""
+    found = {name: Repository(server.root / f"{name}.git") for name in ("moved", "removed", "added")}
+    for name, each in found.items():
+        each.path.mkdir()
+        each.git("init", "--quiet", "--initial-branch=main")
+        each.commit({"name.py": name})
+        if name != "added":
+            add_submodule(server.repository, each)
+    server.repository.commit({}, "Add submodules")
+    server.git("pull", "--quiet")
+    server.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "update", "--init")
+    return found
+
+
+def add_submodule(repository: Repository, other: Repository) -> None:
+    repository.git(
+        "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(other.path), f"vendor/{other.path.stem}"
+    )
+
+
+def test_a_failed_upgrade_puts_submodules_back(deployed: Server) -> None:
+    repository, others = deployed.repository, submodules(deployed)
+    settled(deployed)
+    before = {path: path.read_text() for path in (deployed.source_dir / "vendor").glob("*/*.py")}
+    first, listed = deployed.git("rev-parse", "HEAD"), deployed.git("submodule", "status")
+    assert len(before) == 2
+    # Python leaves such files anywhere.
+    compiled = deployed.source_dir / "vendor" / "moved" / "__pycache__"
+    compiled.mkdir()
+    (compiled / "name.pyc").write_text("compiled")
+
+    others["moved"].commit({"name.py": "moved on"})
+    Repository(repository.path / "vendor" / "moved").git("pull", "--quiet")
+    repository.git("rm", "--quiet", "vendor/removed")
+    add_submodule(repository, others["added"])
+    bad = repository.add_revision("bad", upgrade_sql="select 1 / 0")
+    run = deployed.run_role(env=LOCAL)
+    assert run.rc == 2 and bad in run.message, run.output
+    assert (deployed.git("rev-parse", "HEAD"), branch(deployed)) == (first, "main")
+    assert {path: path.read_text() for path in (deployed.source_dir / "vendor").glob("*/*.py")} == before
+    assert deployed.git("submodule", "status") == listed
+    assert deployed.git("status", "--porcelain", "--untracked-files=no", "--ignore-submodules=untracked") == ""
+
+    # nor does one that cannot be had leave anything
+    [file] = repository.versions.glob(f"{bad}_*.py")
+    repository.commit({str(file.relative_to(repository.path)): file.read_text().replace("1 / 0", "1 / 1")}, "Mend it")
+    away = others["added"].path.rename(deployed.root / "away")
+    shutil.rmtree(deployed.source_dir / ".git" / "modules" / "vendor" / "added", ignore_errors=True)
+    run = deployed.run_role(env=LOCAL)
+    assert run.rc == 2 and "could not be brought to" in run.message, run.output
+    assert deployed.git("submodule", "status") == listed
+    away.rename(others["added"].path)
+    run = deployed.run_role(env=LOCAL)
+    assert (run.rc, [each["revision"] for each in run.result["applied"]]) == (0, [bad]), run.output
+    assert (deployed.source_dir / "vendor" / "moved" / "name.py").read_text() == "moved on"
+    assert (deployed.source_dir / "vendor" / "added" / "name.py").read_text() == "added"
+
+
+def test_the_remedy_for_a_changed_submodule_is_one(deployed: Server) -> None:
+    submodules(deployed)
+    add_column(deployed, "colour")
+    inner = deployed.source_dir / "vendor" / "moved"
+    (inner / "name.py").write_text("written here\n")
+    for change in ("text", "commit"):
+        if change == "commit":
+            git(inner, "commit", "--quiet", "--allow-empty", "--message", "Mine")
+        said = look(deployed)["problems"]
+        assert [each["code"] for each in said] == ["source_modified"] and "vendor/moved" in said[0]["cause"]
+        [words] = re.findall(r"\(git -C \S+ (.+)\)", said[0]["remedy"])
+        deployed.git(*words.split())
+        assert look(deployed)["problems"] == []
 
 
 def test_a_checkout_that_the_database_has_followed_stays(deployed: Server) -> None:

@@ -108,7 +108,10 @@ def _look_at_source(seen: Observation) -> None:
 
 
 def _modified(checkout: git.Checkout) -> Refused:
-    remedy = "Commit and push them, or drop them"
+    remedy, drop = "Commit and push them, or drop them", "stash"
+    if checkout.submodules == checkout.modified:
+        # A stash has nothing of a submodule.
+        drop = "submodule update --init --recursive --force"
     if all(name.endswith(".pyc") for name in checkout.modified):
         # The .gitignore of Rattail's own project generator does not leave them out.
         remedy = (
@@ -118,7 +121,7 @@ def _modified(checkout: git.Checkout) -> Refused:
     return Refused(
         "source_modified",
         f"The checkout {checkout.directory} has uncommitted changes: {', '.join(checkout.modified[:5])}.",
-        f"{remedy} (git -C {checkout.directory} stash), then run again.",
+        f"{remedy} (git -C {checkout.directory} {drop}), then run again.",
     )
 
 
