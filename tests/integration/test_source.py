@@ -506,13 +506,17 @@ def test_the_remedy_for_a_changed_submodule_is_one(deployed: Server) -> None:
     add_column(deployed, "colour")
     inner = deployed.source_dir / "vendor" / "moved"
     (inner / "name.py").write_text("written here\n")
-    for change in ("text", "commit"):
-        if change == "commit":
+    for change in ("its text", "its commit", "the app's own text as well"):
+        if change.startswith("the app"):
+            (deployed.source_dir / "README.md").write_text("written here\n")
+            (inner / "name.py").write_text("written here\n")
+        elif change == "its commit":
             git(inner, "commit", "--quiet", "--allow-empty", "--message", "Mine")
         said = look(deployed)["problems"]
         assert [each["code"] for each in said] == ["source_modified"] and "vendor/moved" in said[0]["cause"]
-        [words] = re.findall(r"\(git -C \S+ (.+)\)", said[0]["remedy"])
-        deployed.git(*words.split())
+        [commands] = re.findall(r"\((git -C .+)\)", said[0]["remedy"])
+        for command in commands.split(" && "):
+            deployed.git(*command.split()[1:])
         assert look(deployed)["problems"] == []
 
 

@@ -108,10 +108,11 @@ def _look_at_source(seen: Observation) -> None:
 
 
 def _modified(checkout: git.Checkout) -> Refused:
-    remedy, drop = "Commit and push them, or drop them", "stash"
-    if checkout.submodules == checkout.modified:
-        # A stash has nothing of a submodule.
-        drop = "submodule update --init --recursive --force"
+    remedy = "Commit and push them, or drop them"
+    # A stash has nothing of a submodule.
+    drops = ["submodule update --init --recursive --force"] if checkout.submodules else []
+    if checkout.submodules != checkout.modified:
+        drops.insert(0, "stash")
     if all(name.endswith(".pyc") for name in checkout.modified):
         # The .gitignore of Rattail's own project generator does not leave them out.
         remedy = (
@@ -121,7 +122,7 @@ def _modified(checkout: git.Checkout) -> Refused:
     return Refused(
         "source_modified",
         f"The checkout {checkout.directory} has uncommitted changes: {', '.join(checkout.modified[:5])}.",
-        f"{remedy} (git -C {checkout.directory} {drop}), then run again.",
+        f"{remedy} ({' && '.join(f'git -C {checkout.directory} {each}' for each in drops)}), then run again.",
     )
 
 
