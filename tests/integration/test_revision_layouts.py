@@ -13,7 +13,7 @@ from support.places import POSER
 from support.repository import Repository, git
 from support.revisions import add_model, edit, script, scripts, write
 from support.server import HOST, Server
-from support.states import settled
+from support.states import brought, settled
 
 CORE = Path(rattail.db.__file__).parent / "alembic"
 GADGET = """
@@ -228,3 +228,32 @@ def test_the_script_is_fetched_to_the_machine_that_ansible_runs_on(deployed: Ser
     path = Path(run.result["revision"]["path"])
     assert (tmp_path / "to" / path.name).read_text() == path.read_text()
     assert run.result["review"]["result"] == "skipped"
+
+
+def shared(path: Path, root: str, *, bare: bool) -> Repository:
+    """Poser as ``acme.poser``, where ``acme`` has no ``__init__.py`` (PEP 420), and ``bare`` no package of it has."""
+    repository = Repository.of_poser(path)
+    package = path / root / "acme" / "poser"
+    package.parent.mkdir(parents=True)
+    (path / "poser").rename(package)
+    for file in (path / "pyproject.toml", package / "config.py"):
+        text = file.read_text().replace("poser.config:", "acme.poser.config:").replace("poser.db.", "acme.poser.db.")
+        file.write_text(text.replace('["poser"]', f'["{root}acme"]'))
+    for file in (package / "__init__.py", package / "db" / "__init__.py") if bare else ():
+        file.unlink()
+    repository.commit({}, "Move into acme")
+    return Repository(path, f"{root}acme/poser")
+
+
+@pytest.mark.parametrize(("root", "bare"), [("", False), ("src/", True)])
+def test_an_app_in_a_package_that_others_share(
+    make_server: Callable[..., Server], tmp_path: Path, root: str, bare: bool
+) -> None:
+    server = make_server(app="acme.poser", repository=shared(tmp_path / "shared", root, bare=bare))
+    run = brought(server)
+    assert run.result["branches"][0]["branch"] == "poser"
+    assert set(server.database.tables("poser%")) >= {"poser_product", "poser_widget"}
+    server.repository.add_revision("add boxes", upgrade_sql="create table acme_poser_box ()")
+    run = brought(server)
+    assert server.database.tables("acme%") == ["acme_poser_box"]
+    assert server.current() == server.database.heads()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import getpass
+import re
 import shutil
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
-from support.repository import Repository
+from support.repository import Repository, git
 from support.server import HOST, Server
 from support.states import brought, check, difference, refused, settled, state
 
@@ -25,6 +28,14 @@ def columns(server: Server) -> set[str]:
     """The columns of poser_widget."""
     query = "select column_name from information_schema.columns where table_name = 'poser_widget'"
     return {name for (name,) in server.sql(query)}
+
+
+def look(server: Server) -> dict[str, Any]:
+    """What the first look says of the server, without the rest of the role."""
+    names = ("app", "user", "env_dir", "source_repo", "source_version", "backup")
+    return server.module(
+        "rattail_alembic_info", server.parameters({name: server.vars[f"rattail_schema_ext_{name}"] for name in names})
+    )
 
 
 def branch(server: Server) -> str:
@@ -232,6 +243,41 @@ def test_a_tag_that_was_moved_and_a_branch_that_was_rewritten_are_followed(deplo
     assert (deployed.git("rev-parse", "HEAD"), branch(deployed)) == (rewritten, "main")
 
 
+@pytest.mark.parametrize("how", ["--depth=1", "--single-branch"])
+def test_a_checkout_that_has_little_of_the_repository_gets_what_is_wanted(
+    make_server: Callable[..., Server], how: str
+) -> None:
+    deployed = make_server(content="poser")
+    repository, first = deployed.repository, deployed.repository.commit_id
+    repository.commit({"poser/prices.py": "one = 1\n"})
+    deployed.deploy("--no-local", how)
+    repository.git("checkout", "--quiet", "-b", "next")
+    mine = add_column(deployed, "colour")
+    brought(deployed, {"rattail_schema_ext_source_version": "next"})
+    assert deployed.current() == {CORE_HEAD, mine} and branch(deployed) == "next"
+    repository.commit({"poser/prices.py": "two = 2\n"})
+    repository.git("tag", "v1")
+    # a branch of the tag's name, here alone
+    deployed.git("branch", "v1")
+    brought(deployed, {"rattail_schema_ext_source_version": "v1"})
+    assert (deployed.git("rev-parse", "HEAD"), branch(deployed)) == (repository.git("rev-parse", "v1"), "HEAD")
+    if how == "--depth=1":
+        refused(deployed, "is shallow", "fetch --unshallow", vars={"rattail_schema_ext_source_version": first})
+
+
+def test_a_path_of_any_characters(make_server: Callable[..., Server], tmp_path: Path) -> None:
+    odd = 'o\'clock "$HOME" 100% ü'
+    server = make_server(repository=Repository.of_poser(tmp_path / odd))
+    server.vars["rattail_schema_ext_source_dir"] = str(server.env_dir / "src" / 'o\'clock at "home" ü')
+    brought(server)
+    server.repository.add_revision("add boxes", upgrade_sql="create table poser_box ()")
+    brought(server)
+    assert server.database.tables("poser_box") == ["poser_box"]
+    wanted = {"rattail_schema_ext_source_repo": f"file://{server.repository.path}"}
+    server.repository.commit({"poser/prices.py": ""})
+    refused(server, "Write rattail_schema_ext_source_repo as a URL", vars=wanted)
+
+
 @pytest.mark.parametrize(
     ("version", "repo", "words"),
     [
@@ -267,6 +313,73 @@ def test_credentials_in_the_url_are_refused_and_shown_nowhere(deployed: Server, 
         assert "rattail_schema_ext_source_key_file" in run.message
         assert "opensesame" not in run.output, [line for line in run.output.splitlines() if "opensesame" in line]
     assert difference(before, state(deployed)) == []
+
+
+# Entries of git's that are no plain files
+
+
+def test_links_within_the_repository_are_followed(deployed: Server) -> None:
+    repository = deployed.repository
+    boxes = repository.add_revision("add boxes", upgrade_sql="create table poser_box ()", commit=False)
+    [file] = repository.versions.glob(f"{boxes}_*.py")
+    repository.versions.rename(repository.path / "poser" / "migrations")
+    repository.versions.symlink_to("../../migrations")
+    shared = repository.path / "poser" / file.name
+    (repository.path / "poser" / "migrations" / file.name).rename(shared)
+    file.symlink_to(f"../{file.name}")
+    repository.commit({}, "Move the revisions")
+    brought(deployed)
+    assert deployed.versions.is_symlink() and deployed.current() == {CORE_HEAD, boxes}
+    # and back again
+    repository.versions.unlink()
+    (repository.path / "poser" / "migrations").rename(repository.versions)
+    file.unlink()
+    shared.rename(file)
+    crates = repository.add_revision("add crates", upgrade_sql="create table poser_crate ()")
+    brought(deployed)
+    assert not deployed.versions.is_symlink() and deployed.current() == {CORE_HEAD, crates}
+
+
+def linked_directory(repository: Repository) -> None:
+    repository.versions.rename(repository.path.parent / "outside")
+    repository.versions.symlink_to(repository.path.parent / "outside")
+
+
+def linked_file(repository: Repository) -> None:
+    file = next(repository.versions.glob("*.py"))
+    file.rename(repository.path.parent / file.name)
+    file.symlink_to(f"../../../../../../{file.name}")
+
+
+def dangling_directory(repository: Repository) -> None:
+    shutil.rmtree(repository.versions)
+    repository.versions.symlink_to("nothing")
+
+
+def submodule(repository: Repository) -> None:
+    apart = Repository(repository.path.parent / "apart")
+    repository.versions.rename(apart.path)
+    apart.git("init", "--quiet", "--initial-branch=main")
+    apart.commit({}, "Keep the revisions apart")
+    repository.git("add", "--all")
+    relative = str(repository.versions.relative_to(repository.path))
+    repository.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(apart.path), relative)
+
+
+@pytest.mark.parametrize("entry", [linked_directory, linked_file, dangling_directory, submodule])
+def test_what_git_cannot_tell_of_a_commit_is_refused(deployed: Server, entry: Callable[[Repository], None]) -> None:
+    entry(deployed.repository)
+    deployed.repository.commit({}, "Have the revisions elsewhere")
+    for there in (False, True):
+        if there:
+            # Somebody has brought it there by hand.
+            deployed.git("pull", "--quiet")
+            deployed.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "update", "--init")
+        found = look(deployed)
+        assert [each["code"] for each in found["problems"]] == ["revision_unreadable"], found
+        assert VERSIONS in found["problems"][0]["cause"]
+    if entry is linked_directory:
+        refused(deployed, VERSIONS, "Put the files themselves there")
 
 
 # The work tree and the database
@@ -323,6 +436,88 @@ def test_a_failed_upgrade_puts_the_checkout_back_and_the_next_run_converges(depl
     assert [each["revision"] for each in run.result["applied"]] == [good, bad], run.output
     assert deployed.current() == {CORE_HEAD, bad}
     assert deployed.git("rev-parse", "HEAD") == repository.git("rev-parse", "HEAD")
+
+
+# git clones no submodule from a path unless told so.
+LOCAL = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "protocol.file.allow", "GIT_CONFIG_VALUE_0": "always"}
+
+
+def submodules(server: Server) -> dict[str, Repository]:
+    """Three repositories, of which ``moved`` and ``removed`` are submodules of the app's, in its checkout as well."""
+    found = {name: Repository(server.root / f"{name}.git") for name in ("moved", "removed", "added")}
+    for name, each in found.items():
+        each.path.mkdir()
+        each.git("init", "--quiet", "--initial-branch=main")
+        each.commit({"name.py": name})
+        if name != "added":
+            add_submodule(server.repository, each)
+    server.repository.commit({}, "Add submodules")
+    server.git("pull", "--quiet")
+    server.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "update", "--init")
+    return found
+
+
+def add_submodule(repository: Repository, other: Repository) -> None:
+    repository.git(
+        "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(other.path), f"vendor/{other.path.stem}"
+    )
+
+
+def test_a_failed_upgrade_puts_submodules_back(deployed: Server) -> None:
+    repository, others = deployed.repository, submodules(deployed)
+    settled(deployed)
+    before = {path: path.read_text() for path in (deployed.source_dir / "vendor").glob("*/*.py")}
+    first, listed = deployed.git("rev-parse", "HEAD"), deployed.git("submodule", "status")
+    assert len(before) == 2
+    # Python leaves such files anywhere.
+    compiled = deployed.source_dir / "vendor" / "moved" / "__pycache__"
+    compiled.mkdir()
+    (compiled / "name.pyc").write_text("compiled")
+
+    others["moved"].commit({"name.py": "moved on"})
+    Repository(repository.path / "vendor" / "moved").git("pull", "--quiet")
+    repository.git("rm", "--quiet", "vendor/removed")
+    add_submodule(repository, others["added"])
+    bad = repository.add_revision("bad", upgrade_sql="select 1 / 0")
+    run = deployed.run_role(env=LOCAL)
+    assert run.rc == 2 and bad in run.message, run.output
+    assert (deployed.git("rev-parse", "HEAD"), branch(deployed)) == (first, "main")
+    assert {path: path.read_text() for path in (deployed.source_dir / "vendor").glob("*/*.py")} == before
+    assert deployed.git("submodule", "status") == listed
+    assert deployed.git("status", "--porcelain", "--untracked-files=no", "--ignore-submodules=untracked") == ""
+
+    # nor does one that cannot be had leave anything
+    [file] = repository.versions.glob(f"{bad}_*.py")
+    repository.commit({str(file.relative_to(repository.path)): file.read_text().replace("1 / 0", "1 / 1")}, "Mend it")
+    away = others["added"].path.rename(deployed.root / "away")
+    shutil.rmtree(deployed.source_dir / ".git" / "modules" / "vendor" / "added", ignore_errors=True)
+    run = deployed.run_role(env=LOCAL)
+    assert run.rc == 2 and "could not be brought to" in run.message, run.output
+    assert deployed.git("submodule", "status") == listed
+    away.rename(others["added"].path)
+    run = deployed.run_role(env=LOCAL)
+    assert (run.rc, [each["revision"] for each in run.result["applied"]]) == (0, [bad]), run.output
+    assert (deployed.source_dir / "vendor" / "moved" / "name.py").read_text() == "moved on"
+    assert (deployed.source_dir / "vendor" / "added" / "name.py").read_text() == "added"
+
+
+def test_the_remedy_for_a_changed_submodule_is_one(deployed: Server) -> None:
+    submodules(deployed)
+    add_column(deployed, "colour")
+    inner = deployed.source_dir / "vendor" / "moved"
+    (inner / "name.py").write_text("written here\n")
+    for change in ("its text", "its commit", "the app's own text as well"):
+        if change.startswith("the app"):
+            (deployed.source_dir / "README.md").write_text("written here\n")
+            (inner / "name.py").write_text("written here\n")
+        elif change == "its commit":
+            git(inner, "commit", "--quiet", "--allow-empty", "--message", "Mine")
+        said = look(deployed)["problems"]
+        assert [each["code"] for each in said] == ["source_modified"] and "vendor/moved" in said[0]["cause"]
+        [commands] = re.findall(r"\((git -C .+)\)", said[0]["remedy"])
+        for command in commands.split(" && "):
+            deployed.git(*command.split()[1:])
+        assert look(deployed)["problems"] == []
 
 
 def test_a_checkout_that_the_database_has_followed_stays(deployed: Server) -> None:

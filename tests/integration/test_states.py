@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,11 +73,11 @@ DEEDS: dict[Callable[[Server], None], tuple[str, int]] = {
 }
 
 
-def look(server: Server) -> dict[str, Any]:
+def look(server: Server, **options: Any) -> dict[str, Any]:
     variables = ("app", "user", "env_dir", "source_repo", "source_version", "backup")
     arguments = {name: server.vars[f"rattail_schema_ext_{name}"] for name in variables}
     paths = {"config_file": str(server.config), "source_dir": str(server.source_dir)}
-    return server.module("rattail_alembic_info", {**arguments, **paths})
+    return server.module("rattail_alembic_info", {**arguments, **paths, **options})
 
 
 def ask_alembic(server: Server) -> None:
@@ -111,6 +112,43 @@ def test_a_state_has_its_name_whoever_is_asked(deployed: Server, deed: Callable[
     assert [each["revision"] for each in theirs["pending"]] == [each["revision"] for each in ours["pending"]]
     # neither of them has made a version table
     assert deployed.database.tables() == tables
+
+
+def test_subdirectories_are_read_alike_whoever_is_asked(deployed: Server) -> None:
+    """What is pending, its warnings and its files, of a commit that is not checked out and of one that is."""
+    deployed.write_config(alembic=f"{deployed.alembic_section()}\nrecursive_version_locations = true\n")
+    # two files of one name, and one that leaves its transaction, of which there is a warning
+    leaves = "with op.get_context().autocommit_block(): op.execute('select 1')"
+    for name, year in (("add crates", "2025"), ("add boxes", "2026")):
+        revision = deployed.repository.add_revision(name, upgrade=leaves, commit=False, down_revision=POSER_HEAD)
+        [file] = deployed.repository.versions.glob(f"{revision}*")
+        (file.parent / year).mkdir()
+        file.rename(file.parent / year / "crate.py")
+    deployed.repository.commit({})
+    ours = look(deployed)
+    paths = {str(Path(each["path"]).relative_to(deployed.versions)) for each in ours["pending"]}
+    assert paths == {"2025/crate.py", "2026/crate.py"}, ours["problems"]
+    assert ours["fast_path"] and sum("leaves its transaction" in each for each in ours["warnings"]) == 2
+    for where in ("the commit wanted", "the work tree"):
+        if where == "the work tree":
+            deployed.git("pull", "--quiet")
+        else:
+            later = deployed.repository.versions / "2026" / "crate.py"
+            text = later.read_text().replace(f"= '{POSER_HEAD}'", f"= PARENT = str('{POSER_HEAD}')")
+            assert text != later.read_text()
+            deployed.repository.commit({str(later.relative_to(deployed.repository.path)): text})
+        theirs = look(deployed)
+        assert not theirs["fast_path"]
+        parts = ("state", "heads", "pending", "warnings", "problems")
+        assert {part: theirs[part] for part in parts} == {part: ours[part] for part in parts}, where
+    assert [each["revision"] for each in upgrade(deployed)["applied"]] == [each["revision"] for each in ours["pending"]]
+    # an applied file that was edited is noticed whoever reads it
+    edited = deployed.versions / "2025" / "crate.py"
+    edited.write_text(f"{edited.read_text()}\n# edited\n")
+    deployed.git("commit", "--all", "--quiet", "--message", "Edit")
+    deployed.git("push", "--quiet", "origin", "HEAD:refs/heads/edited")
+    found = look(deployed, source_version="edited")
+    assert any(str(edited) in each and "was changed after" in each for each in found["warnings"]), found
 
 
 REFUSED: dict[Callable[[Server], None], str] = {

@@ -49,8 +49,8 @@ options:
       git does not know are taken along rather than refused."}
   prefixes: {type: list, elements: str, default: [], description: "What the names of the app's tables, views,
       sequences, types and functions may start with. With V(poser) these are C(poser_…), C(batch_poser_…) and the
-      version tables of both. A schema of such a name is the app's with all that is in it, unless the C(search_path)
-      leads through it before core's."}
+      version tables of both; with V(acme.poser) also C(acme_poser_…) and C(acme_…). A schema of such a name is the
+      app's with all that is in it, unless the C(search_path) leads through it before core's."}
   integration_prefixes: {type: dict, default: {}, description: "The same for integration packages, by package, for
       example V({rattail_acme: [acme]}). Those of Rattail's published packages are known, and for others the package's
       name is taken, without C(rattail_)."}

@@ -176,10 +176,10 @@ class Server:
         everything = [f"{self.app}.db:alembic/versions", *locations, f"{core}/versions"]
         return _ALEMBIC.format(script_location=core, locations=" ".join(everything))
 
-    def deploy(self) -> None:
-        """Bring the app there as the manual has it: clone, editable install, ``[alembic]``. No upgrade."""
+    def deploy(self, *how: str) -> None:
+        """Bring the app there as the manual has it: clone (``how`` are options), install, ``[alembic]``. No upgrade."""
         self.source_dir.parent.mkdir(exist_ok=True)
-        git(self.root, "clone", "--quiet", str(self.repository.path), str(self.source_dir))
+        git(self.root, "clone", "--quiet", *how, str(self.repository.path), str(self.source_dir))
         self.install()
         self.write_config(alembic=self.alembic_section())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from ansible.module_utils.rattail_alembic.host import git
@@ -56,7 +57,10 @@ def refusal(directory: Path, upstream: Path, version: str = "main") -> str:
         repository = git.Repository(str(upstream), version)
         target = git.wanted(repository, checkout)
         with Commits(repository, checkout) as commits:
-            commits.refuse_unpushed(commits.bring(target))
+            target = commits.bring(target)
+            commits.refuse_odd_names(target)
+            commits.refuse_what_git_cannot_fetch(target)
+            commits.refuse_unpushed(target)
     return caught.value.problem.code
 
 
@@ -187,6 +191,119 @@ def test_an_untracked_file_is_in_the_way_unless_it_is_the_same(upstream: Path, c
         (clone / "notes.txt").write_text("new")
         with pytest.raises(Refused, match="has an untracked file, poser"):
             commits.refuse_overwriting(target)
+
+
+def test_links_and_submodules_of_a_commit_are_followed_or_refused(upstream: Path, tmp_path: Path) -> None:
+    commit(upstream, "real/a b.py", "one")
+    for link, to in {
+        "versions": "real", "twice/over": "../versions", "file.py": "versions/a b.py", "away": "/etc",
+        "above.py": "../x.py", "gone": "nothing", "one": "two", "two": "one",
+    }.items():  # fmt: skip
+        (upstream / link).parent.mkdir(exist_ok=True)
+        (upstream / link).symlink_to(to)
+    run_git(upstream, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", "./", "sub")
+    head = commit(upstream, "last.txt")
+    repository, nowhere = git.Repository(str(upstream), "main"), git.Checkout(str(tmp_path / "nowhere"))
+    with Commits(repository, nowhere) as commits:
+        commits.bring(git.wanted(repository, nowhere))
+        for place in ("real", "versions", "twice/over"):
+            assert commits.files(head, place) == [f"{place}/a b.py"]
+            assert commits.read(head, [f"{place}/a b.py", "last.txt"])[f"{place}/a b.py"] == b"one"
+        assert commits.read(head, ["file.py"]) == {"file.py": b"one"}
+        assert commits.files(head, "nowhere") == commits.files(head, "last.txt") == []
+        names = ["versions/a b.py", "twice", "away/passwd", "gone", "sub", "last.txt", "x"]
+        assert commits.present(head, names) == ["versions/a b.py", "twice", "last.txt"]
+        for place in ("away", "gone", "gone/further", "one", "sub", "sub/poser"):
+            with pytest.raises(Refused, match=place):
+                commits.files(head, place)
+        for name in ("away/passwd", "above.py", "gone", "one", "sub"):
+            with pytest.raises(Refused, match=name):
+                commits.read(head, ["last.txt", name])
+
+
+@pytest.mark.parametrize("how", ["--depth=1", "--single-branch", "--branch=v1", "--filter=blob:none", "--no-tags"])
+def test_a_checkout_that_has_little_of_the_repository(upstream: Path, tmp_path: Path, how: str) -> None:
+    first = run_git(upstream, "rev-parse", "HEAD")
+    run_git(upstream, "config", "uploadpack.allowFilter", "true")
+    (upstream / "poser/__init__.py").write_text("another")
+    second = commit(upstream, "poser/second.py", "second")
+    run_git(upstream, "tag", "v1")
+    clone = tmp_path / "few"
+    run_git(tmp_path, "clone", "--quiet", how, f"file://{upstream}", str(clone))
+    run_git(upstream, "checkout", "--quiet", "-b", "other")
+    # the text of a file that has been before, which a fetch does not bring again
+    (upstream / "poser/__init__.py").write_text("text")
+    third = commit(upstream, "poser/third.py", "third")
+    run_git(upstream, "tag", "v2")
+    run_git(upstream, "checkout", "--quiet", "main")
+    commit(upstream, "poser/fourth.py")
+    checkout = git.look_at(str(clone))
+    assert checkout.commit == second
+    for version in ("other", "v2", third, third[:9]):
+        repository = git.Repository(str(upstream), version)
+        with Commits(repository, checkout) as commits:
+            target = commits.bring(git.wanted(repository, checkout))
+            assert target.commit == third
+            assert commits.files(third) == ["poser/__init__.py", "poser/second.py", "poser/third.py"]
+            everything = commits.read(third, commits.files(third))
+            assert list(everything.values()) == [b"text", b"second", b"third"]
+            assert commits.changes(second, third, ("poser/third.py",)) == ["poser/third.py"]
+            commits.refuse_what_git_cannot_fetch(target)
+            commits.refuse_unpushed(target)
+            commits.refuse_overwriting(target)
+            assert commits.moved_tags() == []
+    if how == "--depth=1":
+        assert refusal(clone, upstream, first) == "source_shallow"
+        run_git(clone, "fetch", "--quiet", "--unshallow", "origin")
+    repository = git.Repository(str(upstream), first)
+    with Commits(repository, checkout) as commits:
+        assert commits.bring(git.wanted(repository, checkout)).commit == first
+
+
+def test_branches_that_shut_each_other_out(upstream: Path, clone: Path) -> None:
+    run_git(upstream, "branch", "next")
+    run_git(clone, "fetch", "--quiet")
+    run_git(upstream, "branch", "--move", "next", "next/one")
+    commit(upstream, "poser/new.py")
+    # whichever is wanted, git fetches them all
+    assert refusal(clone, upstream, "main") == refusal(clone, upstream, "next/one") == "source_ref_in_the_way"
+    run_git(clone, "remote", "prune", "origin")
+    run_git(clone, "branch", "next/one/two")
+    assert refusal(clone, upstream, "next/one") == "source_ref_in_the_way"
+    repository, checkout = git.Repository(str(upstream), "main"), git.look_at(str(clone))
+    with Commits(repository, checkout) as commits:
+        commits.refuse_what_git_cannot_fetch(commits.bring(git.wanted(repository, checkout)))
+
+
+def test_a_checkout_without_origin_is_refused(upstream: Path, clone: Path) -> None:
+    commit(upstream, "poser/new.py")
+    run_git(clone, "remote", "rename", "origin", "elsewhere")
+    assert refusal(clone, upstream) == "source_remote_missing"
+
+
+@pytest.mark.parametrize("odd", ["o'clock", 'a"b', "$HOME", "in two"])
+def test_names_that_a_command_would_take_apart(upstream: Path, clone: Path, tmp_path: Path, odd: str) -> None:
+    new = commit(upstream, "poser/new.py")
+    if " " not in odd:
+        run_git(upstream, "branch", odd)
+        assert refusal(clone, upstream, odd) == "source_odd_name"
+    elsewhere = tmp_path / odd
+    upstream.rename(elsewhere)
+    checkout = git.look_at(str(clone))
+    for url, fits in (
+        (str(elsewhere), True),
+        (f"file://{elsewhere}", False),
+        (f"file://{quote(str(elsewhere))}", True),
+    ):
+        repository = git.Repository(url, "main")
+        with Commits(repository, checkout) as commits:
+            target = commits.bring(git.wanted(repository, checkout))
+            assert target.commit == new
+            if fits:
+                commits.refuse_odd_names(target)
+            else:
+                with pytest.raises(Refused, match="%20"):
+                    commits.refuse_odd_names(target)
 
 
 def test_a_branch_rewritten_upstream_is_no_loss(upstream: Path, clone: Path) -> None:

@@ -228,6 +228,12 @@ def test_of_several_that_are_not_its_own_the_first_is_named() -> None:
         ("Rattail-Foo", {}, ("foo", "rattail_foo")),
         ("rattail_", {}, ("rattail_",)),
         ("", {}, ()),
+        # in a package that others share
+        ("acme.poser", {}, ("poser", "acme_poser", "acme")),
+        ("acme.rattail_till.db:alembic/versions", {}, ("till", "rattail_till", "acme_rattail_till", "acme")),
+        ("acme.poser.db", {"acme.poser": ["x"], "acme": ["y"]}, ("x",)),
+        ("acme.poser.db", {"acme.till": ["x"], "acme": ["y"]}, ("y",)),
+        ("rattail_corepos.more", {}, ("corepos",)),
         # the user knows better
         ("rattail_corepos", {"rattail-corepos": ["cp_", "corepos"]}, ("cp", "corepos")),
         ("rattail_corepos", {"rattail_harvest": ["x"]}, ("corepos",)),

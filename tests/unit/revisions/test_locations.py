@@ -62,6 +62,16 @@ def test_the_apps_own_package_is_found_in_its_source_before_it_is_installed(root
     assert found.directory == f"/srv/src/poser/{root}poser/db/alembic/versions"
 
 
+@pytest.mark.parametrize("root", ["", "src/"])
+@pytest.mark.parametrize("sign", ["acme/poser/__init__.py", "acme/poser/db/__init__.py", "acme/poser/db"])
+def test_a_package_whose_parents_are_no_files_is_found(root: str, sign: str) -> None:
+    found = resolve("acme.poser.db:alembic/versions", source_dir="/srv/src/poser", source_files=[f"{root}{sign}"])
+    assert found.relative == f"{root}acme/poser/db/alembic/versions" and found.name == "acme.poser"
+    # another one that shares the name above
+    assert resolve("acme.till.db:alembic/versions", source_dir="/srv/src/poser", source_files=[root + sign]).name
+    assert not resolve("acme.till.db:versions", source_dir="/srv/src/poser", source_files=[root + sign]).directory
+
+
 def test_a_plain_path_inside_the_source_is_part_of_it(tmp_path: Path) -> None:
     found = resolve(f"{tmp_path}/link/versions", source_dir=str(tmp_path))
     assert found.relative == "link/versions"

@@ -17,6 +17,9 @@ from typing import NamedTuple
 from ..problem import Refused, mask
 from .environment import user_name
 
+LINK = "is, or lies behind, a symbolic link that leads out of the repository or nowhere"
+SUBMODULE = "lies in a submodule, whose files are not read"
+
 _COMMIT = re.compile(r"[0-9a-f]{4,64}")
 
 
@@ -39,12 +42,16 @@ class Repository(NamedTuple):
 
 
 class Checkout(NamedTuple):
-    """A work tree as it is. ``commit`` is empty where there is none yet, ``branch`` where HEAD is detached."""
+    """A work tree as it is. ``commit`` is empty where there is none yet, ``branch`` where HEAD is detached.
+
+    Of what is ``modified``, ``submodules`` are those.
+    """
 
     directory: str
     commit: str = ""
     branch: str = ""
     modified: tuple[str, ...] = ()
+    submodules: tuple[str, ...] = ()
 
 
 class Wanted(NamedTuple):
@@ -152,8 +159,11 @@ def look_at(directory: str) -> Checkout:
     commit = headers["branch.oid"].replace("(initial)", "")
     branch = headers["branch.head"].replace("(detached)", "")
     before_name = {"1": 8, "u": 10}  # fields, in an entry of each kind
-    modified = (entry.split(" ", before_name[entry[0]])[-1] for entry in status if entry[0] in before_name)
-    return Checkout(directory, commit, branch, tuple(modified))
+    changed = [entry.split(" ", before_name[entry[0]]) for entry in status if entry[0] in before_name]
+    modified, submodules = (
+        tuple(fields[-1] for fields in changed if fields[2].startswith(kind)) for kind in (("S", "N"), "S")
+    )
+    return Checkout(directory, commit, branch, modified, submodules)
 
 
 def refuse_locked(checkout: Checkout) -> None:
@@ -172,6 +182,11 @@ def refuse_locked(checkout: Checkout) -> None:
 def tracked(directory: str, relative: str) -> frozenset[str]:
     """The names of the files below ``relative`` that git tracks, relative to ``directory``."""
     return frozenset(names("ls-files", "-z", "--", relative, directory=directory))
+
+
+def unreadable(path: str, why: str) -> Refused:
+    """A file or a directory of revisions that cannot be read for what it is."""
+    return Refused("revision_unreadable", f"{path} {why}.", "Put the files themselves there, then run again.")
 
 
 def wanted(repository: Repository, checkout: Checkout) -> Wanted:

@@ -109,6 +109,10 @@ def _look_at_source(seen: Observation) -> None:
 
 def _modified(checkout: git.Checkout) -> Refused:
     remedy = "Commit and push them, or drop them"
+    # A stash has nothing of a submodule.
+    drops = ["submodule update --init --recursive --force"] if checkout.submodules else []
+    if checkout.submodules != checkout.modified:
+        drops.insert(0, "stash")
     if all(name.endswith(".pyc") for name in checkout.modified):
         # The .gitignore of Rattail's own project generator does not leave them out.
         remedy = (
@@ -118,7 +122,7 @@ def _modified(checkout: git.Checkout) -> Refused:
     return Refused(
         "source_modified",
         f"The checkout {checkout.directory} has uncommitted changes: {', '.join(checkout.modified[:5])}.",
-        f"{remedy} (git -C {checkout.directory} stash), then run again.",
+        f"{remedy} ({' && '.join(f'git -C {checkout.directory} {each}' for each in drops)}), then run again.",
     )
 
 

@@ -34,7 +34,9 @@ def _look_at_commit(seen: Observation, repository: git.Repository, wanted: git.W
     """Bring the commit wanted, and see whether the checkout can be moved to it."""
     coming = seen.closing.enter_context(commits.Commits(repository, seen.checkout))
     target = coming.bring(wanted)
+    coming.refuse_odd_names(target)
     if seen.checkout.commit:
+        coming.refuse_what_git_cannot_fetch(target)
         coming.refuse_unpushed(target)
         coming.refuse_overwriting(target)
         seen.moved_tags = coming.moved_tags()

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple, NoReturn, Protocol
@@ -43,6 +43,8 @@ class Commits(Protocol):
     """What is read of commits that are not checked out; see :class:`host.commits.Commits`, which no look imports."""
 
     def files(self, commit: str, below: str = "") -> list[str]: ...
+
+    def present(self, commit: str, names: Iterable[str]) -> list[str]: ...
 
     def read(self, commit: str, names: list[str]) -> dict[str, bytes]: ...
 

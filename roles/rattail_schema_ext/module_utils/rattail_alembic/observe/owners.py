@@ -29,7 +29,7 @@ def of_locations(ready: Ready) -> dict[str, Prefixes]:
     for location in ready.locations:
         if os.path.realpath(location.directory) in core_directories:
             continue
-        package = package_of(location.spec).split(".")[0]
+        package = package_of(location.spec)
         if not package or location.spec == standard(request.app):
             own[location.spec] = app
         else:

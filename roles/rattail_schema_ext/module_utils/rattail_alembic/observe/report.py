@@ -62,8 +62,9 @@ def answer(seen: Observation, *, check_mode: bool = False, excused: Iterable[str
 def _source(seen: Observation) -> Source:
     here, wanted, version = seen.checkout, seen.wanted, ""
     if wanted is not None:
-        # What git is asked for. Never HEAD: a clone remembers what that was when it was made.
-        version = wanted.branch or (wanted.commit if wanted.ref in ("", "HEAD") else seen.request.source_version)
+        # What git is asked for. Never HEAD: a clone remembers what that was when it was made. Nor a tag: the checkout
+        # may have a branch of its name.
+        version = wanted.branch or wanted.commit
     return Source(
         directory=seen.request.source_dir if seen.request.source_enabled else "",
         branch=here.branch,
@@ -115,7 +116,7 @@ def branch_names(locations: Iterable[Location], graph: Graph) -> dict[str, str]:
     A label spreads along a branch, so a branch that starts from core has core's label everywhere; only the place of
     its file shows to which package a revision belongs.
     """
-    names = {location.spec: location.package.split(".")[0] or location.spec for location in locations}
+    names = {each.spec: each.name.rpartition(".")[2] or each.spec for each in locations}
     declared: dict[str, list[str]] = {}
     for revision in graph.revisions.values():
         declared.setdefault(revision.location, []).extend(revision.branch_labels)

@@ -83,7 +83,7 @@ class Request:
         for each in fields(cls):
             if each.type == _LIST:
                 given[each.name] = tuple(given.get(each.name, ()))
-        given["prefixes"] = given["prefixes"] or (given["app"].split(".")[0],)
+        given["prefixes"] = given["prefixes"] or (given["app"],)
         for name, place in _BELOW_ENV.items():
             given[name] = os.path.join(given["env_dir"], given.get(name) or place)
         return cls(**given)

@@ -28,7 +28,6 @@ def look_at_locations(seen: Observation) -> None:
     if seen.section is None or seen.source_failed:
         return
     request = seen.request
-    files = seen.commits.files(seen.wanted.commit) if seen.commits and seen.wanted else []
     for spec in seen.section.version_locations:
         package = locations.package_of(spec)
         top = package.split(".")[0]
@@ -37,7 +36,11 @@ def look_at_locations(seen: Observation) -> None:
         ours = top == request.app.split(".")[0] or (installed and environment.is_below(installed, request.source_dir))
         offered: list[str] = []
         if request.source_enabled and package and ours:
-            offered = files or locations.source_files(request.source_dir, package)
+            signs = locations.signs(package)
+            if seen.commits and seen.wanted:
+                offered = seen.commits.present(seen.wanted.commit, signs)
+            else:
+                offered = [name for name in signs if os.path.exists(os.path.join(request.source_dir, name))]
         seen.locations.append(
             locations.resolve(
                 spec,
@@ -86,10 +89,13 @@ def _revision_files(seen: Observation, location: Location) -> list[RevisionFile]
     """The revision files of a location at the commit wanted; None where the location does not exist."""
     recursive = _is_on(seen, "recursive_version_locations")
     commits, wanted, below = seen.commits, seen.wanted, location.relative
+    elsewhere = _elsewhere(seen, location)
+    if elsewhere and commits is None:
+        raise git.unreadable(location.directory, elsewhere)
     if not os.path.isdir(location.directory) and (commits is None or below is None):
         return None
     on_disk = _revisions(locations.names_in(location.directory, recursive=recursive))
-    uncommitted = _uncommitted(seen, location, on_disk)
+    uncommitted = [] if elsewhere else _uncommitted(seen, location, on_disk)
     if commits is None or wanted is None or below is None:
         return _from_disk(location, on_disk)
     everything = list(locations.names_below(commits.files(wanted.commit, below), below, recursive=recursive))
@@ -99,6 +105,21 @@ def _revision_files(seen: Observation, location: Location) -> list[RevisionFile]
     names = _revisions(everything)
     texts = commits.read(wanted.commit, [os.path.join(below, name) for name in names]).values()
     return [_file(location, name, text) for name, text in zip(names, texts)] + _from_disk(location, uncommitted)
+
+
+def _elsewhere(seen: Observation, location: Location) -> str:
+    """Why git cannot tell what is in a location of the checkout; empty where it can."""
+    if seen.request.repository is None or location.relative is None:
+        return ""
+    place, source = os.path.realpath(location.directory), os.path.realpath(seen.request.source_dir)
+    dangling = os.path.islink(location.directory) and not os.path.isdir(place)
+    if dangling or not environment.is_below(place, source):
+        return git.LINK
+    while place != source:
+        if os.path.lexists(os.path.join(place, ".git")):
+            return git.SUBMODULE
+        place = os.path.dirname(place)
+    return ""
 
 
 def _revisions(names: Iterable[str]) -> list[str]:
@@ -114,8 +135,12 @@ def _from_disk(location: Location, names: Iterable[str]) -> list[RevisionFile]:
     found = []
     for name in names:
         # There are hundreds, and a Path for each would take longer than its reading.
-        with open(os.path.join(location.directory, name), "rb") as file:
-            found.append(_file(location, name, file.read()))
+        path = os.path.join(location.directory, name)
+        try:
+            with open(path, "rb") as file:
+                found.append(_file(location, name, file.read()))
+        except OSError as error:
+            raise git.unreadable(path, f"cannot be read ({error.strerror})") from None
     return found
 
 
@@ -124,7 +149,11 @@ def _uncommitted(seen: Observation, location: Location, on_disk: list[str]) -> l
     checkout, below = seen.checkout, location.relative
     if seen.request.repository is None or not checkout.commit or below is None:
         return []
+    below = os.path.relpath(os.path.realpath(location.directory), os.path.realpath(checkout.directory))
     known = git.tracked(checkout.directory, below)
+    for path in (os.path.join(location.directory, name) for name in on_disk):
+        if os.path.islink(path) and not environment.is_below(path, checkout.directory):
+            raise git.unreadable(path, git.LINK)
     uncommitted = [name for name in on_disk if os.path.join(below, name) not in known]
     if uncommitted and not seen.request.allow_uncommitted_revisions:
         raise Refused(
@@ -143,13 +172,12 @@ def _judge_missing(seen: Observation, location: Location) -> None:
         if location.relative is None:
             raise Refused(
                 "source_package_missing",
-                f"The source of {request.app!r} has no package {location.package.split('.')[0]!r} "
-                "at its top or below src/.",
+                f"The source of {request.app!r} has no package {location.name!r} at its top or below src/.",
                 "Correct rattail_schema_ext_app, rattail_schema_ext_source_repo or rattail_schema_ext_source_version.",
             )
         seen.versions_needed = True
         return
-    package = location.package.split(".")[0]
+    package = location.name
     if not location.directory and environment.package_directory(package):
         place = location.package.replace(".", "/")
         cause = (
@@ -175,19 +203,23 @@ def _judge_missing(seen: Observation, location: Location) -> None:
 def _graph_by_alembic(seen: Observation, options: Mapping[str, str], files: Mapping[str, list[RevisionFile]]) -> Graph:
     """The graph as Alembic loads it, from copies where the files are those of a commit not checked out."""
     directories: list[tuple[str, str]] = []
+    copies: dict[str, Path] = {}
     for location in seen.locations:
         directory = location.directory
         if seen.commits and location.relative is not None:
-            directory = seen.closing.enter_context(tempfile.TemporaryDirectory(prefix="rattail_schema_ext_"))
+            made = seen.closing.enter_context(tempfile.TemporaryDirectory(prefix="rattail_schema_ext_"))
+            directory = os.path.realpath(made)
             for file in files.get(location.spec, []):
-                copy = Path(directory, os.path.basename(file.path))
-                copy.write_bytes(file.text.encode("utf-8", errors="surrogateescape"))
+                copy = Path(directory, os.path.relpath(file.path, location.directory))
+                if copies.setdefault(file.path, copy) is copy:
+                    copy.parent.mkdir(parents=True, exist_ok=True)
+                    copy.write_bytes(file.text.encode("utf-8", errors="surrogateescape"))
         if os.path.isdir(directory):
             directories.append((location.spec, directory))
-    places = {location.spec: location.directory for location in seen.locations}
+    originals = {str(copy): path for path, copy in copies.items()}
     revisions = []
     for row in seen.deeper.revisions(seen.request.config_file, options, directories):
-        row["path"] = os.path.join(places[row["location"]], os.path.basename(row["path"]))
+        row["path"] = originals.get(row["path"], row["path"])
         names = {name: tuple(row[name]) for name in ("down_revision", "branch_labels", "depends_on")}
         revisions.append(Revision(**{**row, **names}))
     return Graph(revisions)

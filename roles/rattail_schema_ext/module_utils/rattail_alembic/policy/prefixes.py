@@ -47,16 +47,18 @@ def of_package(package: str, settings: Mapping[str, Sequence[str]] | None = None
     :param package: the name of a distribution or of a package to import (``rattail-corepos``,
         ``rattail_corepos.db``), or a version location in it (``rattail_corepos.db:alembic/versions``).
     :param settings: the user's ``{package: prefixes}``, which win over ``KNOWN``.
-    :return: for a package that is not known, its name without ``rattail_`` or ``wutta_``, and its name.
+    :return: for a package that is not known, its name without ``rattail_`` or ``wutta_``, and its name; for one that
+        is in another, that one's and both together as well.
     """
     name = _normal(package)
-    for other, given in (settings or {}).items():
-        if _normal(other) == name:
-            return clean(given)
-    if name in KNOWN:
-        return KNOWN[name]
-    short = re.sub(r"^(?:rattail|wutta)_(?=.)", "", name)
-    return tuple(dict.fromkeys(filter(None, (short, name))))
+    top, last = name.partition(".")[0], name.rpartition(".")[2]
+    given = {_normal(other): clean(prefixes) for other, prefixes in (settings or {}).items()}
+    for known in (given, KNOWN):
+        for each in (name, top):
+            if each in known:
+                return known[each]
+    short = re.sub(r"^(?:rattail|wutta)_(?=.)", "", last)
+    return tuple(dict.fromkeys(filter(None, (short, last, name.replace(".", "_"), top))))
 
 
 def clean(given: Sequence[str]) -> tuple[str, ...]:
@@ -66,7 +68,7 @@ def clean(given: Sequence[str]) -> tuple[str, ...]:
 
 
 def _normal(package: str) -> str:
-    return package.partition(":")[0].strip().replace("-", "_").lower().partition(".")[0]
+    return re.split(r"\.db(?:\.|$)", package.partition(":")[0].strip().replace("-", "_").lower())[0]
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from ..host.environment import is_below
 from ..problem import Refused
 
 
@@ -23,6 +23,11 @@ class Location(NamedTuple):
     package: str
     directory: str
     relative: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The app or integration whose revisions it has: ``acme.poser`` of ``acme.poser.db:alembic/versions``."""
+        return re.split(r"\.db(?:\.|$)", self.package)[0]
 
 
 def standard(package: str) -> str:
@@ -50,8 +55,8 @@ def resolve(
     """Where ``spec`` leads.
 
     A plain relative path counts from ``working_dir``, as Alembic counts it from the directory it is
-    run in. ``source_dir`` is the app's source, of which ``source_files`` are the files that the
-    commit wanted holds: a package found there is taken from there, whether it is installed or not.
+    run in. ``source_dir`` is the app's source, of which ``source_files`` are those :func:`signs` that the
+    commit wanted has: a package found there is taken from there, whether it is installed or not.
 
     :raises Refused: where ``spec`` has an interpolation other than ``%(here)s``.
     """
@@ -70,25 +75,35 @@ def resolve(
         if not base:
             return Location(spec, package, "")
     directory = os.path.normpath(os.path.join(base, path))
-    if not source_dir or not is_below(directory, source_dir):
+    if not source_dir:
         return Location(spec, package, directory)
-    relative = os.path.relpath(os.path.realpath(directory), os.path.realpath(source_dir))
-    return Location(spec, package, directory, relative)
+    # Where links lead is for the commit wanted to say, unless they lead to the source.
+    relative = os.path.relpath(directory, source_dir)
+    if _is_outside(relative):
+        relative = os.path.relpath(os.path.realpath(directory), os.path.realpath(source_dir))
+    return Location(spec, package, directory, None if _is_outside(relative) else relative)
+
+
+def _is_outside(relative: str) -> bool:
+    return relative.split(os.sep)[0] == os.pardir
 
 
 def _package_in_source(package: str, source_dir: str, source_files: Iterable[str]) -> str:
     """The directory of ``package`` in a source tree: at its top, or below ``src``. Empty where it is not there."""
+    offered = set(source_files)
+    found = next((root for name, root in signs(package).items() if name in offered), None)
+    return os.path.join(source_dir, found, *package.split(".")) if found is not None else ""
+
+
+def signs(package: str) -> dict[str, str]:
+    """What shows that a source tree has ``package``, the surest first: name in the tree → the root it is below.
+
+    Packages above others, or all of them, may have no ``__init__.py`` (PEP 420).
+    """
     parts = package.split(".")
-    tops = {f"{root}{parts[0]}/__init__.py": root for root in ("", "src/")}
-    found = next((name for name in source_files if name in tops), None)
-    return os.path.join(source_dir, tops[found], *parts) if found else ""
-
-
-def source_files(directory: str, package: str) -> list[str]:
-    """What a work tree on disk offers to :func:`resolve` for ``package``: the names relative to ``directory``."""
-    top = package.split(".")[0]
-    names = (f"{root}{top}/__init__.py" for root in ("", "src/"))
-    return [name for name in names if os.path.exists(os.path.join(directory, name))]
+    places = ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+    names = [f"{place}/__init__.py" for place in places] + places[-1:]
+    return {root + name: root for name in names for root in ("", "src/")}
 
 
 def names_in(directory: str, *, recursive: bool = False) -> Iterator[str]:
