@@ -80,7 +80,8 @@ def _refuse_unstamped_branches(ready: Ready) -> None:
         there = script.in_the_way(facts, tables)
         if not there:
             continue
-        done = [number for number in range(1, len(facts) + 1) if script.tables_created(facts[:number]) <= tables]
+        made = [script.tables_created(facts[:number]) for number in range(1, len(facts) + 1)]
+        done = [number for number, each in enumerate(made, 1) if set(there) <= each <= tables]
         names = graph.current_in(location, [each.revision for each in pending[: done[-1]]]) if done else ()
         remedy = (
             "Have the row written, if these were made as the revisions make them (playbooks/baseline.yml, "
