@@ -166,6 +166,14 @@ def test_rows_that_it_registers_count_too(shared: Shared, sql: str) -> None:  # 
     assert [(each["table"], each["inserted"]) for each in answer["data"]] == [("public.setting", 1)]
 
 
+@pytest.mark.parametrize("how", ["a callback", "a list of callbacks"])
+def test_version_rows_that_it_registers_are_alembic_s_too(shared: Shared, how: str) -> None:  # noqa: F811
+    """Written just as Alembic writes them, so that they are not told from its own when they are executed."""
+    sql = "DELETE FROM alembic_version WHERE alembic_version.version_num = 'c2ef84c99c93'"
+    answer = refused(shared, how, python=f"bind, sql = op.get_bind(), sa.text({sql!r})\n{AFTERWARDS[how]}")
+    assert [each["kind"] for each in answer["violations"]] == ["version rows"], answer["violations"]
+
+
 @pytest.mark.parametrize("sql", REGISTERED)
 def test_rows_that_it_registers_for_the_commit_count_too(shared: Shared, sql: str) -> None:  # noqa: F811
     before = everything(shared.server.database)
