@@ -10,7 +10,7 @@ from py_compile import PycInvalidationMode
 
 import pytest
 from support.catalogs import everything
-from support.postgres import Database
+from support.postgres import GUARDED, Database
 from support.repository import Repository
 from support.server import Server
 from support.upgrades import revert, upgrade
@@ -190,6 +190,17 @@ def test_what_a_revision_registers_is_looked_at_too(shared: Shared, how: str) ->
     python = f"bind, sql = op.get_bind(), sa.text({COLUMN!r})\n{AFTERWARDS[how]}"
     answer = refused(shared, how, python=python)
     assert "column public.product.poser_x" in answer["failure"], answer["failure"]
+
+
+def test_rows_that_another_role_does_not_see_count_too(cloning: Server) -> None:
+    readers = f"grant select, update on alembic_version to {GUARDED}; grant select on setting to {GUARDED}"
+    cloning.sql(f"alter table setting enable row level security; {readers}")
+    cloning.database.sql(f"grant {GUARDED} to {cloning.database.user}", user="postgres")
+    new = cloning.repository.add_revision("unseen", upgrade_sql=f"{WRITE}; set role {GUARDED}")
+    cloning.git("pull", "--quiet")
+    answer = upgrade(cloning, policy_data="refuse")
+    assert answer["failure"].startswith(f"Revision {new} ("), answer["failure"]
+    assert [(each["table"], each["inserted"]) for each in answer["data"]] == [("public.setting", 1)]
 
 
 # What an extension may well do, and must go on to: by the SQL of one revision after another.
