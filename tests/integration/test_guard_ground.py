@@ -192,6 +192,26 @@ def test_what_a_revision_registers_is_looked_at_too(shared: Shared, how: str) ->
     assert "column public.product.poser_x" in answer["failure"], answer["failure"]
 
 
+def test_whoever_the_sessions_of_its_user_are_may_go_on_being_it(cloning: Server) -> None:
+    """PostgreSQL's SET ROLE takes a name as an identifier."""
+    owner, name = cloning.database.user, cloning.database.name
+    role, login = f"Clerks of {owner}", f"{owner}_login"
+    admin = cloning.database.server
+    cloning.database.sql(
+        f'create role "{role}"; grant {owner} to "{role}"; create role {login} login; grant "{role}" to {login};'
+        f'alter role {login} in database "{name}" set role = "{role}"',
+        user="postgres",
+    )
+    try:
+        cloning.write_config(url=admin.url(name, login), alembic=cloning.alembic_section())
+        cloning.repository.add_revision("own", upgrade_sql="create table poser_own (id integer)")
+        cloning.git("pull", "--quiet")
+        answer = upgrade(cloning)
+        assert (answer["failure"], answer["violations"], answer["state"]) == ("", [], "current")
+    finally:
+        cloning.database.sql(f'drop owned by "{role}", {login}; drop role "{role}", {login}', user="postgres")
+
+
 def test_rows_that_another_role_does_not_see_count_too(cloning: Server) -> None:
     readers = f"grant select, update on alembic_version to {GUARDED}; grant select on setting to {GUARDED}"
     cloning.sql(f"alter table setting enable row level security; {readers}")
