@@ -299,9 +299,10 @@ def test_a_run_whose_lock_is_lost_does_not_go_on(deployed: Server) -> None:
 
 def test_the_url_s_own_options_do_not_overrule_the_limits(deployed: Server) -> None:
     tell = (
-        "op.execute(\"create table poser_limits as select current_setting('lock_timeout') as lock, \"\n"
+        "with op.get_bind().engine.connect() as other:\n    [[beside]] = other.execute(sa.text('show lock_timeout'))\n"
+        "op.execute(f\"create table poser_limits as select current_setting('lock_timeout') as lock, \"\n"
         "    \"current_setting('statement_timeout') as statement, current_setting('application_name') as name, \"\n"
-        "    \"current_setting('client_connection_check_interval') as gone\")"
+        "    f\"current_setting('client_connection_check_interval') as gone, '{beside}' as beside\")"
     )
     new = deployed.repository.add_revision("limits", upgrade=tell)
     deployed.git("pull", "--quiet")
@@ -309,6 +310,6 @@ def test_the_url_s_own_options_do_not_overrule_the_limits(deployed: Server) -> N
     deployed.write_config(url=f"{deployed.database.url}{options}", alembic=deployed.alembic_section())
     answer = upgrade(deployed, lock_timeout_seconds=7, statement_timeout_seconds=90)
     assert answer["failure"] == ""
-    [(lock, statement, name, gone)] = deployed.sql("select * from poser_limits")
-    assert (lock, statement, gone) == ("7s", "90s", "1s")
+    [(lock, statement, name, gone, beside)] = deployed.sql("select * from poser_limits")
+    assert (lock, statement, gone, beside) == ("7s", "90s", "1s", "7s")
     assert name.startswith("rattail_schema_ext poser@") and name.endswith(f" {new}")

@@ -10,7 +10,7 @@ from py_compile import PycInvalidationMode
 
 import pytest
 from support.catalogs import everything
-from support.postgres import Database
+from support.postgres import GUARDED, Database
 from support.repository import Repository
 from support.server import Server
 from support.upgrades import revert, upgrade
@@ -166,6 +166,14 @@ def test_rows_that_it_registers_count_too(shared: Shared, sql: str) -> None:  # 
     assert [(each["table"], each["inserted"]) for each in answer["data"]] == [("public.setting", 1)]
 
 
+@pytest.mark.parametrize("how", ["a callback", "a list of callbacks"])
+def test_version_rows_that_it_registers_are_alembic_s_too(shared: Shared, how: str) -> None:  # noqa: F811
+    """Written just as Alembic writes them, so that they are not told from its own when they are executed."""
+    sql = "DELETE FROM alembic_version WHERE alembic_version.version_num = 'c2ef84c99c93'"
+    answer = refused(shared, how, python=f"bind, sql = op.get_bind(), sa.text({sql!r})\n{AFTERWARDS[how]}")
+    assert [each["kind"] for each in answer["violations"]] == ["version rows"], answer["violations"]
+
+
 @pytest.mark.parametrize("sql", REGISTERED)
 def test_rows_that_it_registers_for_the_commit_count_too(shared: Shared, sql: str) -> None:  # noqa: F811
     before = everything(shared.server.database)
@@ -182,6 +190,37 @@ def test_what_a_revision_registers_is_looked_at_too(shared: Shared, how: str) ->
     python = f"bind, sql = op.get_bind(), sa.text({COLUMN!r})\n{AFTERWARDS[how]}"
     answer = refused(shared, how, python=python)
     assert "column public.product.poser_x" in answer["failure"], answer["failure"]
+
+
+def test_whoever_the_sessions_of_its_user_are_may_go_on_being_it(cloning: Server) -> None:
+    """PostgreSQL's SET ROLE takes a name as an identifier."""
+    owner, name = cloning.database.user, cloning.database.name
+    role, login = f"Clerks of {owner}", f"{owner}_login"
+    admin = cloning.database.server
+    cloning.database.sql(
+        f'create role "{role}"; grant {owner} to "{role}"; create role {login} login; grant "{role}" to {login};'
+        f'alter role {login} in database "{name}" set role = "{role}"',
+        user="postgres",
+    )
+    try:
+        cloning.write_config(url=admin.url(name, login), alembic=cloning.alembic_section())
+        cloning.repository.add_revision("own", upgrade_sql="create table poser_own (id integer)")
+        cloning.git("pull", "--quiet")
+        answer = upgrade(cloning)
+        assert (answer["failure"], answer["violations"], answer["state"]) == ("", [], "current")
+    finally:
+        cloning.database.sql(f'drop owned by "{role}", {login}; drop role "{role}", {login}', user="postgres")
+
+
+def test_rows_that_another_role_does_not_see_count_too(cloning: Server) -> None:
+    readers = f"grant select, update on alembic_version to {GUARDED}; grant select on setting to {GUARDED}"
+    cloning.sql(f"alter table setting enable row level security; {readers}")
+    cloning.database.sql(f"grant {GUARDED} to {cloning.database.user}", user="postgres")
+    new = cloning.repository.add_revision("unseen", upgrade_sql=f"{WRITE}; set role {GUARDED}")
+    cloning.git("pull", "--quiet")
+    answer = upgrade(cloning, policy_data="refuse")
+    assert answer["failure"].startswith(f"Revision {new} ("), answer["failure"]
+    assert [(each["table"], each["inserted"]) for each in answer["data"]] == [("public.setting", 1)]
 
 
 # What an extension may well do, and must go on to: by the SQL of one revision after another.

@@ -16,6 +16,7 @@ from support.repository import Repository
 from support.server import Server
 from support.upgrades import Upgrade, upgrade
 from support.waiting import eventually
+from test_guard_ground import COLUMN, DO, TWICE
 
 CORE_HEAD = "c2ef84c99c93"
 POSER_HEAD = "b084beb32f02"
@@ -353,6 +354,63 @@ def test_core_s_own_revisions_are_free_and_the_app_s_after_them_are_not(
     other.deploy()
     answer = upgrade(other)
     assert named(answer) == ["created column public.product.color"], answer["failure"]
+
+
+def around_core(make_server: Callable[..., Server], tmp_path: Path, sql: str) -> tuple[Server, str, str]:
+    """An app whose merge revision names core's branch first: Alembic runs core's revisions between the app's two."""
+    repository = Repository.of_poser(tmp_path / "poser.git")
+    first = repository.add_revision("first", upgrade_sql=sql)
+    merge = repository.add_revision("merge", upgrade_sql="select 1", down_revision=(CORE_HEAD, first))
+    server = make_server(content="poser", repository=repository)
+    server.deploy()
+    server.alembic("downgrade", "rattail@-8")
+    return server, first, merge
+
+
+def test_core_s_own_revisions_are_free_between_the_app_s_too(
+    make_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    server, first, merge = around_core(make_server, tmp_path, "create table poser_first ()")
+    answer = upgrade(server, policy_data="refuse")
+    assert (answer["failure"], answer["violations"], answer["data"]) == ("", [], [])
+    applied = [(each["branch"], each["revision"]) for each in answer["applied"]]
+    assert applied[0] == ("poser", first) and applied[-1] == ("poser", merge)
+    assert {branch for branch, _ in applied[1:-1]} == {"rattail"} and len(applied) == 10
+
+
+def test_what_is_deferred_is_told_of_once_where_nothing_runs_it(
+    make_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    """Where it is only tried, it is there before the app's next revision begins, too."""
+    server, first, merge = around_core(make_server, tmp_path, DO.format(sql=COLUMN))
+    answer = upgrade(server, policy="warn", rehearsal="transaction")
+    assert (answer["failure"], answer["applied"][-1]["revision"]) == ("", merge)
+    for violations in (answer["rehearsal"]["violations"], answer["violations"]):
+        assert [(each["revision"], each["object"]) for each in violations] == [(first, "column public.product.poser_x")]
+
+
+def test_what_comes_after_core_s_own_revisions_and_the_app_s_is_not_taken_for_core_s(
+    with_env: Callable[[str, str], Server],
+) -> None:
+    server = with_env("        connection.close()\n", AFTERWARDS.format(sql="create table if not exists gadget ()"))
+    server.alembic("downgrade", "rattail@-8")
+    add(server, "good", sql="create table poser_good ()")
+    answer = upgrade(server)
+    assert len(answer["applied"]) == 9
+    assert named(answer) == ["created table public.gadget"] and answer["failure"]
+
+
+def test_what_an_app_s_leaves_for_the_commit_is_not_left_to_core_s(
+    make_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    """It would be there before the app's next one, and so be nobody's."""
+    sql = TWICE.format(times=1, sql=COLUMN, end="end if")
+    server, first, _ = around_core(make_server, tmp_path, sql)
+    before = everything(server.database)
+    answer = upgrade(server)
+    assert answer["failure"].startswith(f"Revision {first} ("), answer["failure"]
+    assert "column public.product.poser_x" in answer["failure"], answer["failure"]
+    assert everything(server.database) == before
 
 
 def test_nothing_is_left_of_a_run_that_only_failed(deployed: Server) -> None:

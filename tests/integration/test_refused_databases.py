@@ -234,6 +234,21 @@ def test_with_a_url_for_migrations_these_do_not_pass_through_the_pooler(
     client.close()
 
 
+def test_what_a_revision_does_through_a_pooler_is_its_own_all_the_same(
+    deployed: Server, pooler: pgbouncer.PgBouncer
+) -> None:
+    """There it cannot be kept from writing, since what is set there is somebody else's next."""
+    url = pooler.url(deployed.database)
+    beside = f"import psycopg2\nbeside = psycopg2.connect({url!r})\nbeside.cursor().execute('create table gadget ()')"
+    new = deployed.repository.add_revision("beside", upgrade=f"{beside}\nbeside.commit()")
+    deployed.git("pull", "--quiet")
+    answer = upgrade(deployed)
+    assert answer["failure"].startswith(f"Revision {new} ("), answer["failure"]
+    assert [name for _, name in deployed.sql(POOLED, [0]) if name.startswith("rattail_schema_ext")] == []
+    assert [each["object"] for each in answer["violations"]] == ["table public.gadget"], answer["failure"]
+    assert not answer["applied"] and deployed.database.heads() == {CORE_HEAD, POSER_HEAD}
+
+
 def test_a_migration_that_comes_through_a_pooler_all_the_same_is_refused(
     deployed: Server, pooler: pgbouncer.PgBouncer
 ) -> None:

@@ -150,6 +150,12 @@ LEAKS = {
     "the driver's commit": [CRATE, "op.get_bind().connection.commit()", CRATE],
     "the driver's rollback": ["op.get_bind().connection.rollback()", CRATE, "op.get_bind().connection.commit()"],
     "the driver's commit in disguise": [CRATE, 'getattr(op.get_bind().connection, "timmoc"[::-1])()', CRATE],
+    "a cursor of which nobody hears": [
+        "from psycopg2.extensions import connection",
+        "cursor = connection.cursor(op.get_bind().connection.dbapi_connection)",
+        hidden("rollback").replace("op.", "cursor."),
+        CRATE.replace("op.", "cursor."),
+    ],
     "another connection": [
         "with op.get_bind().engine.connect() as other, other.begin():\n"
         '    other.execute(sa.text("create table poser_crate (id integer)"))'

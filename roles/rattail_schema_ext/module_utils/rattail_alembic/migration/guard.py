@@ -179,10 +179,7 @@ class Guard:
 
     def before(self, cursor: Any, revision: str) -> None:
         """A revision is about to run. One that is not free may write on its own connection only."""
-        job = self._job
-        guarded = revision in job.prefixes and (job.policy != OFF or revision in job.leaving)
-        if not guarded:
-            self._run_deferred(cursor)
+        job, guarded = self._job, self._guards(revision)
         last, rows = self._catalog, self._counted
         if not guarded:
             self._catalog = self._counted = None
@@ -238,8 +235,8 @@ class Guard:
             self._tell("executed", sql=self.statements.take())
         self._heard = 0
 
-    def written(self, cursor: Any, heads: Collection[str], *, commits: bool) -> None:
-        """Alembic has written the version row, and has ``heads`` now; with ``commits``, the COMMIT comes next."""
+    def written(self, cursor: Any, heads: Collection[str], *, then: str) -> None:
+        """Alembic has written the version row, and has ``heads`` now; revision ``then`` or the COMMIT comes next."""
         heard, self._heard = self._heard, 0
         assert self._versions is not None
         self._versions.rows = sorted(heads)
@@ -251,7 +248,7 @@ class Guard:
             self._judge(cursor, self._counted)
         else:
             self._violate(self._versions.violations(cursor, self._revision))
-        if commits:
+        if not self._guards(then):
             self._run_deferred(cursor)
 
     def end(self, cursor: Any) -> None:
@@ -285,6 +282,9 @@ class Guard:
         if self._rows is not None:
             with undone(cursor(), PIN):
                 self._rows.begin()
+
+    def _guards(self, revision: str) -> bool:
+        return revision in self._job.prefixes and (self._job.policy != OFF or revision in self._job.leaving)
 
     def _refuse_leaving(self) -> None:
         if self._leaving:

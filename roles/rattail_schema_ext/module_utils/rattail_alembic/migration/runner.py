@@ -140,7 +140,7 @@ def _migrate_one(job: Job, guard: Guard, report: Report) -> Any:
         each_commits = bool(context.opts.get("transaction_per_migration"))
 
         def written(heads: set[str], **_more: Any) -> None:
-            guard.written(cursor(), heads, commits=each_commits or step is plan[-1])
+            guard.written(cursor(), heads, then=following)
 
         def guarded(migration_fn: Any, revision: str) -> Any:
             """A revision's ``upgrade()`` with the guard before and after it, in the same transaction."""
@@ -156,7 +156,8 @@ def _migrate_one(job: Job, guard: Guard, report: Report) -> Any:
 
             return run
 
-        for step in plan:
+        for step, then in zip(plan, [*(each.revision.revision for each in plan[1:]), ""]):
+            following = "" if each_commits else then
             at = {"revision": step.revision.revision, "path": step.revision.path}
             report({"event": "applying", **at})
             started = time.monotonic()
