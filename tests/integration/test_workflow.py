@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import ansible_runner
+import ansible_runner  # type: ignore[import-untyped]  # it has no types
 from support.places import BIN, ROOT
 from support.server import HOST, Server
 
