@@ -72,7 +72,7 @@ def fill(directory: Path) -> None:
 
     :raises LookupError: where nothing is to be replaced in files in which something was.
     """
-    unwanted = shutil.ignore_patterns("__pycache__")
+    unwanted = shutil.ignore_patterns("__pycache__", ".*")
     for name, place in PLACES.items():
         shutil.copytree(ROLE / name, directory / place, ignore=unwanted)
     (directory / "plugins" / "plugin_utils").mkdir()

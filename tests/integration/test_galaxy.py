@@ -51,10 +51,10 @@ def files(directory: Path) -> set[str]:
     return {each for each in found if "__pycache__" not in each}
 
 
-def test_the_role_is_installed_and_nothing_else(roles: Path) -> None:
-    installed = files(roles / "rattail_schema_ext")
-    assert installed - files(ROLE) == {"meta/.galaxy_install_info", "rattail_schema_ext/LICENSE"}
-    assert files(ROLE) - installed == set()
+def test_the_role_is_installed_and_nothing_else(repository: Path, roles: Path) -> None:
+    installed, own = files(roles / "rattail_schema_ext"), files(repository / "roles" / "rattail_schema_ext")
+    assert installed - own == {"meta/.galaxy_install_info", "rattail_schema_ext/LICENSE"}
+    assert own - installed == set()
 
 
 def test_what_was_installed_deploys(roles: Path, deployed: Server) -> None:
