@@ -5,6 +5,7 @@ from __future__ import annotations
 import compileall
 import os
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -183,33 +184,29 @@ def _arena(postgres: Postgres, root: Path, *, whole: bool = False, **more: Any) 
 @pytest.fixture(scope="session")
 def arena(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
     """Where one revision after another is tried."""
-    found = _arena(postgres, tmp_path_factory.mktemp("arena"))
-    yield found
-    found.close()
+    with closing(_arena(postgres, tmp_path_factory.mktemp("arena"))) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")
 def whole_arena(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
     """The same with all of core's tables."""
-    found = _arena(postgres, tmp_path_factory.mktemp("whole"), whole=True)
-    yield found
-    found.close()
+    with closing(_arena(postgres, tmp_path_factory.mktemp("whole"), whole=True)) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")
 def shadowed(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
     """The same, where each session looks into a schema ``poser`` first, which is not there yet."""
-    found = _arena(postgres, tmp_path_factory.mktemp("shadowed"), search_path="poser, public")
-    yield found
-    found.close()
+    with closing(_arena(postgres, tmp_path_factory.mktemp("shadowed"), search_path="poser, public")) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")
 def reverting(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
     """The same, where each revision is applied already and is undone."""
-    found = _arena(postgres, tmp_path_factory.mktemp("reverting"), downward=True)
-    yield found
-    found.close()
+    with closing(_arena(postgres, tmp_path_factory.mktemp("reverting"), downward=True)) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")
@@ -217,7 +214,8 @@ def superuser(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> I
     """The same on a server of its own, whose superuser the app is."""
     root = tmp_path_factory.mktemp("superuser")
     name = template(postgres, root, whole=False)
-    with spare.running(postgres, name) as own:
-        found = Arena(Postgres(own.server), root, name, user="postgres")
+    with (
+        spare.running(postgres, name) as own,
+        closing(Arena(Postgres(own.server), root, name, user="postgres")) as found,
+    ):
         yield found
-        found.close()

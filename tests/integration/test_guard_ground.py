@@ -53,7 +53,7 @@ DEFERRED = {
 
 
 @pytest.mark.parametrize("how", DEFERRED)
-def test_what_postgresql_runs_at_commit_is_judged(shared: Shared, how: str) -> None:  # noqa: F811
+def test_what_postgresql_runs_at_commit_is_judged(shared: Shared, how: str) -> None:  # noqa: F811  the fixture
     answer = refused(shared, how, sql=DEFERRED[how])
     assert "column public.product.poser_x" in answer["failure"], answer["failure"]
 
@@ -67,7 +67,7 @@ WRITE = "insert into setting (name, value) values ('poser.x', '1')"
      TWICE.format(times=1, sql=WRITE, end="end if")],
     ids=["a constraint trigger", "a cursor", "at its second time"],
 )  # fmt: skip
-def test_rows_that_are_written_at_commit_count(shared: Shared, sql: str) -> None:  # noqa: F811
+def test_rows_that_are_written_at_commit_count(shared: Shared, sql: str) -> None:  # noqa: F811  the fixture
     answer = refused(shared, "rows", sql=sql, policy_data="refuse")
     assert [(each["table"], each["inserted"]) for each in answer["data"]] == [("public.setting", 1)]
 
@@ -117,7 +117,7 @@ set intervalstyle = 'iso_8601';
 
 
 @pytest.mark.parametrize("what", SHADOWS)
-def test_what_a_session_carries_hides_nothing(shared: Shared, what: str) -> None:  # noqa: F811
+def test_what_a_session_carries_hides_nothing(shared: Shared, what: str) -> None:  # noqa: F811  the fixture
     answer = refused(shared, what, sql=f"{SHADOWS[what]} alter table public.product add column poser_x integer")
     found = [f"{each['action']} {each['object']}" for each in answer["violations"]]
     assert found == ["created column public.product.poser_x"], found
@@ -137,7 +137,7 @@ ROWS = {
 
 
 @pytest.mark.parametrize("what", ROWS)
-def test_version_rows_are_alembic_s(shared: Shared, what: str) -> None:  # noqa: F811
+def test_version_rows_are_alembic_s(shared: Shared, what: str) -> None:  # noqa: F811  the fixture
     statement = f"{ROWS[what]!r}.replace('{{new}}', revision).replace('{{old}}', down_revision)"
     python = f"op.execute({statement})"
     answer = refused(shared, what, python=python)
@@ -160,14 +160,14 @@ REGISTERED = [WRITE.replace("insert into setting", f"INSERT INTO {table}") for t
 
 
 @pytest.mark.parametrize("sql", REGISTERED)
-def test_rows_that_it_registers_count_too(shared: Shared, sql: str) -> None:  # noqa: F811
+def test_rows_that_it_registers_count_too(shared: Shared, sql: str) -> None:  # noqa: F811  the fixture
     python = f"bind, sql = op.get_bind(), sa.text({sql!r})\n"
     answer = refused(shared, "registered rows", python=python + AFTERWARDS["a callback"], policy_data="refuse")
     assert [(each["table"], each["inserted"]) for each in answer["data"]] == [("public.setting", 1)]
 
 
 @pytest.mark.parametrize("how", ["a callback", "a list of callbacks"])
-def test_version_rows_that_it_registers_are_alembic_s_too(shared: Shared, how: str) -> None:  # noqa: F811
+def test_version_rows_that_it_registers_are_alembic_s_too(shared: Shared, how: str) -> None:  # noqa: F811  the fixture
     """Written just as Alembic writes them, so that they are not told from its own when they are executed."""
     sql = "DELETE FROM alembic_version WHERE alembic_version.version_num = 'c2ef84c99c93'"
     answer = refused(shared, how, python=f"bind, sql = op.get_bind(), sa.text({sql!r})\n{AFTERWARDS[how]}")
@@ -175,7 +175,7 @@ def test_version_rows_that_it_registers_are_alembic_s_too(shared: Shared, how: s
 
 
 @pytest.mark.parametrize("sql", REGISTERED)
-def test_rows_that_it_registers_for_the_commit_count_too(shared: Shared, sql: str) -> None:  # noqa: F811
+def test_rows_that_it_registers_for_the_commit_count_too(shared: Shared, sql: str) -> None:  # noqa: F811  the fixture
     before = everything(shared.server.database)
     python = f"sa.event.listen(op.get_bind().engine, 'commit', lambda c: c.execute(sa.text({sql!r})))"
     new, answer = shared.upgrade("at the COMMIT", python=python, policy_data="refuse")
@@ -186,7 +186,7 @@ def test_rows_that_it_registers_for_the_commit_count_too(shared: Shared, sql: st
 
 
 @pytest.mark.parametrize("how", AFTERWARDS)
-def test_what_a_revision_registers_is_looked_at_too(shared: Shared, how: str) -> None:  # noqa: F811
+def test_what_a_revision_registers_is_looked_at_too(shared: Shared, how: str) -> None:  # noqa: F811  the fixture
     python = f"bind, sql = op.get_bind(), sa.text({COLUMN!r})\n{AFTERWARDS[how]}"
     answer = refused(shared, how, python=python)
     assert "column public.product.poser_x" in answer["failure"], answer["failure"]

@@ -21,9 +21,9 @@ from .rehearsal import rehearse
 from .retry import Attempts
 from .under_lock import Log, bring_up_to_date, locked, migrate, refusals, saved, upgrade_job
 
-# A column's own sequence goes with its table.
 # Of what may be thousands.
 _MOST_SHOWN = 10
+# A column's own sequence goes with its table.
 _OTHERS = """
 select n.nspname, c.relname, pg_get_userbyid(c.relowner), current_user, c.relkind
 from pg_class c join pg_namespace n on n.oid = c.relnamespace

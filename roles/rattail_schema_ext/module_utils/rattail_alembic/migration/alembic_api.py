@@ -108,7 +108,7 @@ def undo(revision_map: Any, rows: Sequence[str], destination: str) -> tuple[list
             self.heads.remove(from_)
             self.heads.add(to_)
 
-    kept, undone = Rows(None, rows), []  # type: ignore[arg-type]
+    kept, undone = Rows(None, rows), []  # type: ignore[arg-type]  # its context is only for the database
     try:
         steps = list(revision_map.iterate_revisions(tuple(rows), destination, select_for_downgrade=True))
     except RevisionError:
