@@ -286,7 +286,7 @@ alter function till_count() set search_path = poser;
 revoke execute on function till_count() from public;
 
 -- function-till_count-overload: till_count
-create function till_count(integer) returns bigint language sql as 'select 0::bigint';
+create function public.till_count(integer) returns bigint language sql as 'select 0::bigint';
 
 -- procedure-till_close-replace: till_close
 create or replace procedure till_close() language sql as 'select 2';
