@@ -144,7 +144,6 @@ class Guard:
         self._pin += f"; set local session authorization {quoted(superuser)}" if superuser else ""
         self._pin += f"; set local role {role if role == 'none' else quoted(role)}"
         self._settings = job.limits.settings(cursor.connection.info.server_version)
-        limits.ensure(cursor, self._settings)
         [(self._path,)] = run(cursor, "select current_setting('search_path')")
         self._report({"event": "connected", "pid": pid})
         if job.rehearsal == TRANSACTION:

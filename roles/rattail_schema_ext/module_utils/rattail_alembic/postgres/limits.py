@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..problem import Refused
-
 # lock_not_available and deadlock_detected: the transaction may be tried again (PostgreSQL's manual, appendix A).
 RETRYABLE = frozenset({"55P03", "40P01"})
 
@@ -40,25 +38,7 @@ class Limits:
         return wanted
 
 
-def put(cursor: Any, settings: Mapping[str, str]) -> dict[str, str]:
-    """SET the settings for the session, or until a ROLLBACK, and return each as the server writes it."""
+def put(cursor: Any, settings: Mapping[str, str]) -> None:
+    """SET the settings for the session, or until a ROLLBACK."""
     calls = ", ".join(["pg_catalog.set_config(%s, %s, false)"] * len(settings))
     cursor.execute(f"select {calls}", [word for pair in settings.items() for word in pair])
-    return dict(zip(settings, cursor.fetchone()))
-
-
-def ensure(cursor: Any, settings: Mapping[str, str]) -> None:
-    """SET the settings, and read them back.
-
-    :raises Refused: where the server does not keep to one.
-    """
-    wanted = put(cursor, settings)
-    cursor.execute("select " + ", ".join(["pg_catalog.current_setting(%s)"] * len(wanted)), list(wanted))
-    for name, value in zip(wanted, cursor.fetchone()):
-        # On a Unix socket there are no keepalives: the server answers 0.
-        if value != wanted[name] and not (value == "0" and name.startswith("tcp_")):
-            raise Refused(
-                "setting_refused",
-                f"The server does not keep to {name} = {settings[name]}: it says {value}.",
-                "Remove what sets it from the app's env.py, from ALTER ROLE or from the pooler.",
-            )
