@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 from ..policy import rules
 from ..postgres import catalog, limits
 from ..postgres.catalog import Catalog
 from ..postgres.catalog_changes import difference, made_by_others, rewritten
-from ..postgres.connection import LOOK, PIN, application_name, driver, finish_cursors, first_line, run, undone
+from ..postgres.connection import PIN, application_name, driver, finish_cursors, first_line, run, undone
 from ..postgres.contents import quoted
 from ..postgres.lock import lock_lost
 from ..problem import Refused
@@ -185,8 +185,8 @@ class Guard:
         self._revision, self._left = revision, False
         self._meanwhile.begin()
         # What an earlier one has set does not lead this one elsewhere.
-        self._put(cursor, search_path=self._path)
-        before, self._transaction = self._transaction, run(cursor, "select pg_catalog.txid_current()")[0][0]
+        before = self._transaction
+        [self._transaction] = self._put(cursor, "pg_catalog.txid_current()", search_path=self._path)
         if self._transaction != before or self._heard:
             rows = None
         confine = job.rehearsal == TRANSACTION or (revision in job.prefixes and job.policy == ENFORCE)
@@ -296,10 +296,10 @@ class Guard:
         with our_cursor(self._job.redirect or self._job.target) as cursor:
             return catalog.snapshot(cursor)
 
-    def _put(self, cursor: Any, **other: str) -> None:
-        """SET the settings once more, and a name that says which revision runs."""
+    def _put(self, cursor: Any, *also: str, **other: str) -> list[Any]:
+        """SET the settings once more, and a name that says which revision runs: ``limits.put``."""
         name = application_name(self._job.app, self._revision)
-        limits.put(cursor, {**self._settings, "application_name": name, **other})
+        return limits.put(cursor, {**self._settings, "application_name": name, **other}, *also)
 
     def _tell(self, event: str, **facts: Any) -> None:
         self._report({"event": event, "revision": self._revision, **facts})
@@ -331,14 +331,14 @@ class Guard:
     def _look(self, cursor: Any) -> Iterator[None]:
         """The database as the COMMIT would leave it, looked at without anything that a revision has set."""
         poison = ANTIDOTE if self._job.rehearsal == TRANSACTION else ""
-        with undone(cursor):
+        with ExitStack() as look:
+            with_deferred = True
             try:
-                with_deferred = True
-                cursor.execute(f"{poison}{_RUN_DEFERRED}; {self._pin}; {_DEFERS}")
+                look.enter_context(undone(cursor, f"{poison}{_RUN_DEFERRED}; {self._pin}; {_DEFERS}"))
             except driver().IntegrityError:
                 # A later revision may mend that. Else the COMMIT fails.
                 with_deferred = False
-                cursor.execute(f"rollback to {LOOK}; {self._pin}; {_DEFERS}")
+                look.enter_context(undone(cursor, f"{self._pin}; {_DEFERS}"))
             self._deferring = cursor.fetchone()[0] or not with_deferred
             yield
 

@@ -16,7 +16,7 @@ from ..policy import rules
 from ..policy.prefixes import Prefixes
 from ..postgres.catalog_changes import Owner
 from ..postgres.connection import PIN, driver, run, undone
-from ..postgres.row_counts import Another, Written, rows_written, sequences_used, stays, written_between, written_to
+from ..postgres.row_counts import Another, Written, rows_written, stays, touched, written_between
 from ..revisions import sql
 from .child import Report
 from .connect_hook import plain_cursor
@@ -77,9 +77,9 @@ class WrittenRows:
     def begin(self) -> None:
         """It is in a transaction, in which it has written nothing yet."""
         with plain_cursor(self._connection) as cursor:
-            oids = written_to(cursor)
-            self._base, self._sequences = rows_written(cursor), sequences_used(cursor, oids)
-        self._known, self._written_to, self._outside = {*oids}, {*oids}, False
+            now = touched(cursor)
+            self._base, self._sequences = rows_written(cursor), now.sequences
+        self._known, self._written_to, self._outside = {*now.oids}, {*now.oids}, False
 
     def hear(self, connection: Any, text: str) -> None:
         """This is about to be executed on a connection.
@@ -134,19 +134,18 @@ class WrittenRows:
         if self._outside or self._connection.info.transaction_status != IN_TRANSACTION:
             return
         with plain_cursor(self._connection) as cursor:
-            oids = written_to(cursor)
-            now = rows_written(cursor, oids)
-            grown = {each[:2] for each in written_between(self._base, now)}
-            foreign = {oid: each for oid, each in now.items() if rules.data_report([each], (), self._prefixes)}
+            now = touched(cursor)
+            grown = {each[:2] for each in written_between(self._base, now.rows)}
+            foreign = {oid: each for oid, each in now.rows.items() if rules.data_report([each], (), self._prefixes)}
             # A superuser can keep rows from being counted, but not what it writes to from being locked.
             asked = {oid for oid, each in foreign.items() if each[:2] in grown or oid not in self._known}
             there = {oid for oid in asked if stays(cursor, foreign[oid], self._other)}
-            self._written_to = {*oids} - (asked - there)
-            kept = {oid: each for oid, each in now.items() if oid in there or oid not in foreign}
+            self._written_to = now.oids - (asked - there)
+            kept = {oid: each for oid, each in now.rows.items() if oid in there or oid not in foreign}
             self._found = written_between(self._base, kept, self._found)
             self._moved |= {Written(*foreign[oid][:2]) for oid in there if foreign[oid][:2] not in grown}
-            self._base = {**self._base, **now}
-            before, self._sequences = self._sequences, sequences_used(cursor, oids)
+            self._base = {**self._base, **now.rows}
+            before, self._sequences = self._sequences, now.sequences
             for oid, used in self._sequences.items():
                 if used != before.get(oid) and not self._prefixes.owns(*used[2:4]):
                     self._moved.add(Written(used[0], used[1], updated=1))

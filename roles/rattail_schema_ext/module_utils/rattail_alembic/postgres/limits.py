@@ -38,7 +38,8 @@ class Limits:
         return wanted
 
 
-def put(cursor: Any, settings: Mapping[str, str]) -> None:
-    """SET the settings for the session, or until a ROLLBACK."""
-    calls = ", ".join(["pg_catalog.set_config(%s, %s, false)"] * len(settings))
-    cursor.execute(f"select {calls}", [word for pair in settings.items() for word in pair])
+def put(cursor: Any, settings: Mapping[str, str], *also: str) -> list[Any]:
+    """SET the settings for the session, or until a ROLLBACK, and return what the expressions ``also`` give."""
+    calls = ["pg_catalog.set_config(%s, %s, false)"] * len(settings)
+    cursor.execute(f"select {', '.join([*also, *calls])}", [word for pair in settings.items() for word in pair])
+    return list(cursor.fetchone()[: len(also)])

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ..problem import Refused
@@ -16,32 +17,37 @@ Another = Callable[[], AbstractContextManager[Any]]
 # rows of a table that are looked at one by one
 _MOST = 10_000
 
-# INSERT and the like, nextval and setval keep this lock until the transaction ends, or the savepoint that is gone back
-# to. Large objects are rows of two catalogs, whose locks are not always kept.
-_LOCKED = """
-select pg_catalog.array_agg(distinct relation) || '{2613, 2995}' from pg_catalog.pg_locks
-where locktype = 'relation' and pid = pg_catalog.pg_backend_pid() and mode = 'RowExclusiveLock'"""
 # The functions behind pg_stat_xact_user_tables, without its joins.
 _COUNTS = """
+  pg_catalog.pg_stat_get_xact_tuples_inserted(c.oid) as inserted,
+  pg_catalog.pg_stat_get_xact_tuples_updated(c.oid) as updated,
+  pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid) as deleted"""
+_HAS_ROWS = """
+  (c.relkind in ('r', 'm') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema' or c.oid in (2613, 2995))"""
+_COUNTED = f"""
 select x.* from (
-  select c.oid, n.nspname, c.relname,
-    pg_catalog.pg_stat_get_xact_tuples_inserted(c.oid) as inserted,
-    pg_catalog.pg_stat_get_xact_tuples_updated(c.oid) as updated,
-    pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid) as deleted
-  from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-  where (c.relkind in ('r', 'm') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
-    or c.oid in (2613, 2995))
+  select c.oid, n.nspname, c.relname, {_COUNTS}
+  from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where {_HAS_ROWS}
 ) x
-where {which}"""
+where x.inserted + x.updated + x.deleted > 0"""
 
-# No rollback takes back what nextval and setval did. Only of one that is locked is the value asked, which locks it.
-_SEQUENCES = """
-select c.oid, n.nspname, c.relname, coalesce(tn.nspname, n.nspname), coalesce(t.relname, c.relname),
-  case when pg_catalog.has_sequence_privilege(c.oid, 'USAGE, SELECT') then pg_catalog.pg_sequence_last_value(c.oid) end
-from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace and n.nspname !~ '^pg_'
-left join pg_catalog.pg_depend d on d.classid = 1259 and d.objid = c.oid and d.refclassid = 1259 and d.refobjsubid > 0
-left join pg_catalog.pg_class t on t.oid = d.refobjid left join pg_catalog.pg_namespace tn on tn.oid = t.relnamespace
-where c.oid = any (%s::pg_catalog.oid[]) and c.relkind = 'S'"""
+# INSERT and the like, nextval and setval keep this lock until the transaction ends, or the savepoint that is gone back
+# to. Large objects are rows of two catalogs, whose locks are not always kept. No rollback takes back what nextval and
+# setval did. Only of a sequence that is locked is the value asked, which locks it.
+_TOUCHED = f"""
+select l.oid, case when {_HAS_ROWS} then 'rows' when c.relkind = 'S' and n.nspname !~ '^pg_' then 'sequence' end,
+  n.nspname, c.relname, {_COUNTS}, coalesce(tn.nspname, n.nspname), coalesce(t.relname, c.relname),
+  case when c.relkind = 'S' and pg_catalog.has_sequence_privilege(c.oid, 'USAGE, SELECT')
+    then pg_catalog.pg_sequence_last_value(c.oid) end
+from (
+  select distinct relation as oid from pg_catalog.pg_locks
+  where locktype = 'relation' and pid = pg_catalog.pg_backend_pid() and mode = 'RowExclusiveLock'
+  union select 2613 union select 2995
+) l
+left join pg_catalog.pg_class c on c.oid = l.oid left join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+left join pg_catalog.pg_depend d on c.relkind = 'S'
+  and d.classid = 1259 and d.objid = c.oid and d.refclassid = 1259 and d.refobjsubid > 0
+left join pg_catalog.pg_class t on t.oid = d.refobjid left join pg_catalog.pg_namespace tn on tn.oid = t.relnamespace"""
 # A row that is seen although the transaction that wrote it is in progress was written by this one, or by a savepoint of
 # its: of one that was rolled back nothing is seen. Its 32 bits of an id are counted from this transaction's.
 _FRESH = """
@@ -60,22 +66,35 @@ class Written(NamedTuple):
     deleted: int = 0
 
 
-def written_to(cursor: Any) -> list[int]:
-    """The oids of what this transaction may have written rows of, apart from what it rolled back."""
-    [(oids,)] = run(cursor, _LOCKED)
-    return list(oids)
+@dataclass(frozen=True)
+class Touched:
+    """What a transaction may have written so far, apart from what it rolled back, by oid.
+
+    ``rows`` has a table's numbers also where they are 0, and ``sequences`` those on which nextval or setval was called:
+    its schema and name, those of the table whose column owns it (else its own), and its value.
+    """
+
+    oids: frozenset[int]
+    rows: dict[int, Written]
+    sequences: dict[int, tuple[Any, ...]]
 
 
-def rows_written(cursor: Any, oids: list[int] | None = None) -> dict[int, Written]:
+def touched(cursor: Any) -> Touched:
+    """What this session's transaction may have written so far; see :func:`rows_written` for the numbers."""
+    found = run(cursor, _TOUCHED)
+    return Touched(
+        frozenset(oid for oid, *_ in found),
+        {oid: Written(*rest[:5]) for oid, kind, *rest in found if kind == "rows"},
+        {oid: (*rest[:2], *rest[5:]) for oid, kind, *rest in found if kind == "sequence"},
+    )
+
+
+def rows_written(cursor: Any) -> dict[int, Written]:
     """What this session wrote in the transaction so far, by the table's oid, as far as ``track_counts`` was on.
 
     The counters may still hold numbers of an earlier transaction, so only the difference of two calls is reliable.
-
-    :param oids: all of these, also without a number, see :func:`written_to`.
     """
-    which = "x.inserted + x.updated + x.deleted > 0" if oids is None else "x.oid = any (%s::pg_catalog.oid[])"
-    cursor.execute(_COUNTS.format(which=which), None if oids is None else (oids,))
-    return {oid: Written(*rest) for oid, *rest in cursor.fetchall()}
+    return {oid: Written(*rest) for oid, *rest in run(cursor, _COUNTED)}
 
 
 def written_between(
@@ -93,14 +112,6 @@ def written_between(
             so_far = found.get((schema, table), [0, 0, 0])
             found[schema, table] = [a + b for a, b in zip(so_far, numbers)]
     return sorted(Written(schema, table, *numbers) for (schema, table), numbers in found.items())
-
-
-def sequences_used(cursor: Any, oids: list[int]) -> dict[int, tuple[Any, ...]]:
-    """The sequences among ``oids`` (see :func:`written_to`), for which this transaction has called nextval or setval.
-
-    Each has its schema and name, those of the table whose column owns it (else its own), and its value.
-    """
-    return {oid: tuple(rest) for oid, *rest in run(cursor, _SEQUENCES, (oids,))}
 
 
 def stays(cursor: Any, written: Written, other: Another) -> bool:
