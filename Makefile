@@ -4,6 +4,8 @@
 PYTHON ?= python3
 # how many tests run at once
 JOBS ?= auto
+# 1: every case of the long tables, of which else a sample is run
+ALL ?=
 # how often each two are measured side by side
 PAIRS ?= 7
 
@@ -33,7 +35,7 @@ unit: .venv/.made-dev ## tests of single functions
 	@.venv/bin/pytest -n $(JOBS) tests/unit
 
 integration: .venv/.made-dev ## tests against a real PostgreSQL and the real Rattail
-	@.venv/bin/pytest -n $(JOBS) --dist worksteal tests/integration
+	@RATTAIL_TEST_ALL=$(ALL) .venv/bin/pytest -n $(JOBS) --dist worksteal --durations 25 tests/integration
 
 molecule: .venv/.made-dev ## whole servers in containers; sets Podman up where it is missing
 	@scripts/podman-setup

@@ -39,6 +39,6 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", parameters(CASES))
+@pytest.mark.parametrize("case", parameters(CASES, one_in=3))
 def test_they_are_named_or_refused(arena: Arena, case: Case) -> None:
     judge(case, arena.run(case))
