@@ -67,12 +67,6 @@ def _plan(ready: Ready) -> tuple[str, ...]:
     :raises Refused: where one is not known, or was applied already, or belongs to a branch whose row is behind.
     """
     graph, wanted = ready.graph, ready.request.baseline_revision
-    if not wanted:
-        raise Refused(
-            "baseline_missing",
-            "No revision is named that the database is at.",
-            f"Set rattail_schema_ext_baseline_revision, for instance to {list(graph.heads)}.",
-        )
     applied = graph.applied(ready.plan.rows)
     heads = [head for head in graph.heads if HEADS in wanted and head not in applied]
     names = [name for each in wanted for name in (heads if each == HEADS else (each,))]

@@ -165,7 +165,8 @@ def _look_at_install(seen: Observation) -> None:
             raise Refused(
                 "app_missing",
                 f"{sys.executable} has no package {request.app!r}.",
-                f"Install its release into {request.env_dir}, or give rattail_schema_ext_source_repo.",
+                f"Install its release into {request.env_dir}, or set rattail_schema_ext_source_enabled: true and give "
+                "rattail_schema_ext_source_repo.",
             )
         return
     if seen.source_failed:

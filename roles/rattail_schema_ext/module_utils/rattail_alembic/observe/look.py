@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -85,7 +86,7 @@ def _refuse_unstamped_branches(ready: Ready) -> None:
         names = graph.current_in(location, [each.revision for each in pending[: done[-1]]]) if done else ()
         remedy = (
             "Have the row written, if these were made as the revisions make them (playbooks/baseline.yml, "
-            f"rattail_schema_ext_baseline_revision: {list(names)}), else drop or rename them."
+            f"rattail_schema_ext_baseline_revision: {json.dumps(names)}), else drop or rename them."
         )
         raise Refused(
             "branch_unstamped",

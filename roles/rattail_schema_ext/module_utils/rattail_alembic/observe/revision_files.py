@@ -194,7 +194,7 @@ def _judge_missing(seen: Observation, location: Location) -> None:
     if location.spec in map(locations.standard, request.integrations):
         remedy += ", or take it out of rattail_schema_ext_integrations"
     elif location.spec == locations.standard(request.app):
-        remedy += ", or have the role take its source (rattail_schema_ext_source_repo), where it makes them"
+        remedy += ", or have the role take its source (rattail_schema_ext_source_enabled: true), where it makes them"
     elif location.spec != request.base.version_location:
         remedy += f", or take it out of [alembic] in {request.config_file}"
     raise Refused("location_missing", cause, f"{remedy}.")
@@ -279,7 +279,7 @@ def kept_checksums(directory: str, app: str) -> dict[str, str]:
     path = checksums_file(directory, app)
     try:
         return dict(json.loads(path.read_text(encoding="utf-8"))["revisions"])
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Refused(

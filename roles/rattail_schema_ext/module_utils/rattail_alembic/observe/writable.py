@@ -151,12 +151,14 @@ def refuse_without_backup(request: Request, way: Target) -> None:
 def refuse_without_history(directory: str) -> None:
     """Refuse (``history_unwritable``) a directory that is there and not ours to write, or cannot be made."""
     place = directory
-    while not os.path.isdir(place) and place != os.path.dirname(place):
+    while not os.path.lexists(place) and place != os.path.dirname(place):
         place = os.path.dirname(place)
-    if not os.access(place, os.W_OK | os.X_OK):
+    there = os.path.isdir(place)
+    if not there or not os.access(place, os.W_OK | os.X_OK):
         user = pwd.getpwuid(os.geteuid()).pw_name
+        why = f"not writable for {user}" if there else "no directory"
         raise Refused(
             "history_unwritable",
-            f"The history of the schema cannot be written to {directory}: {place} is not writable for {user}.",
+            f"The history of the schema cannot be written to {directory}: {place} is {why}.",
             f"Make it that user's, or set rattail_schema_ext_history_dir to a directory that is (now {directory}).",
         )
