@@ -27,12 +27,16 @@ def behind(server: Server) -> None:
 
 
 def ahead(server: Server) -> None:
-    server.sql("update alembic_version set version_num = 'feedfacecafe' where version_num = %s", POSER_HEAD)
+    server.sql("insert into alembic_version values ('feedfacecafe')")
 
 
 def diverged(server: Server) -> None:
     server.sql("insert into alembic_version values ('feedfacecafe')")
     server.repository.add_revision("add crates", upgrade_sql=CRATE)
+
+
+def known_to_nobody(server: Server) -> None:
+    server.sql("update alembic_version set version_num = 'feedfacecafe' where version_num = %s", POSER_HEAD)
 
 
 def unstamped(server: Server) -> None:
@@ -64,7 +68,8 @@ DEEDS: dict[Callable[[Server], None], tuple[str, int]] = {
     nothing: ("current", 0),
     behind: ("behind", 1),
     ahead: ("ahead", 0),
-    diverged: ("diverged", 1),
+    diverged: ("diverged", 0),
+    known_to_nobody: ("diverged", 0),
     unstamped: ("unstamped", 275),
     without_a_version_table: ("unstamped", 275),
     empty: ("empty", 275),
@@ -153,6 +158,7 @@ def test_subdirectories_are_read_alike_whoever_is_asked(deployed: Server) -> Non
 
 REFUSED: dict[Callable[[Server], None], str] = {
     diverged: "feedfacecafe",
+    known_to_nobody: "feedfacecafe",
     unstamped: "no version rows",
     without_a_version_table: "no version rows",
 }

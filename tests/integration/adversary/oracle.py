@@ -21,8 +21,8 @@ _STATISTICS = ("pg_statistic", "pg_statistic_ext_data")
 _IN_PLACE = {**IN_PLACE, "pg_class": {*IN_PLACE["pg_class"], "relhassubclass"}, "pg_index": {"indcheckxmin"}}
 # Objects are told by catalog and oid; ``own`` holds those of the app, ``passing`` those of temporary tables.
 _WITH = f"""
-with space as (select oid, nspname {_OWN_NAME.replace("poser_", "poser(_|$)")} as own, nspname ~ '^pg_(toast_)?temp_' as
-    passing from pg_namespace),
+with space as (select oid, nspname {_OWN_NAME.replace("poser_", "poser(_|$)")} as own, nspname ~ '^pg_(toast_)?temp_'
+    or nspname = 'rattail_schema_ext' as passing from pg_namespace),
 named as (
   select c.oid, s.passing from pg_class c join space s on s.oid = c.relnamespace
   where c.relkind not in ('i', 'I', 't') and (s.passing or s.own or c.relname {_OWN_NAME})),
@@ -85,7 +85,7 @@ where c.relnamespace = 'pg_catalog'::regnamespace and c.relkind = 'r' group by 1
 _STORED = f"""
 select format('%I.%I', n.nspname, c.relname), c.relkind, c.relname {_OWN_NAME} or n.nspname ~ '^poser(_|$)'
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
-where n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+where n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'rattail_schema_ext')
   and (c.relkind = 'S' or c.relkind in ('r', 'm') and pg_relation_size(c.oid) > 0) order by 1
 """
 # what no catalog says, where nobody else is at work

@@ -42,6 +42,11 @@ POSER = Prefixes(("poser",))
         ("public", "poser_x", Prefixes(("poser_mobile",), ("poser",)), False),
         ("public", "poser_x", Prefixes(("poser",), ("poser",)), True),
         ("public", "p_x", Prefixes(("p",)), True),
+        # this role's own, whoever claims it
+        ("rattail_schema_ext", "poser_x", POSER, False),
+        ("rattail_schema_ext", "run", Prefixes(("rattail",)), False),
+        ("public", "rattail_schema_ext_x", Prefixes(("rattail_schema_ext", "rattail_schema")), False),
+        ("public", "rattail_schema_extra", Prefixes(("rattail",)), True),
         # core's, whatever the prefix
         ("public", "product_cost", Prefixes(("product",)), True),
         ("public", "product_cost", Prefixes(("product",), reserved=frozenset({"product", "product_cost"})), False),

@@ -50,7 +50,7 @@ def run(request: Request, *, log: Log, check_mode: bool = False) -> Answer:
             implied = ready.graph.ancestors(rows) & set(ready.plan.rows)
             rights = VERSION_RIGHTS if implied else ("SELECT", "INSERT")
             answer.warn(*judge_writable(ready.contents, option=request.database_option, creates=False, rights=rights))
-            refuse_without_history(request.history_dir)
+            refuse_without_history(ready)
             with closing(connect(ready.way)) as connection:
                 answer.warn(*_judge_tables(ready, rows, connection))
         answer.diff = _as_diff(ready, rows)

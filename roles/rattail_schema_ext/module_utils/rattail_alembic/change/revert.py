@@ -42,7 +42,7 @@ def run(request: Request, *, log: Log, check_mode: bool = False) -> Answer:
         if revisions:
             ready = judge_revisions(to_write(ready), revisions, answer.warn, "downgrade")
             refuse_without_backup(request, ready.way)
-            refuse_without_history(request.history_dir)
+            refuse_without_history(ready)
         names = [each.revision for each in revisions]
         undone = report.describe(ready.locations, ready.graph, dict.fromkeys(names))
         answer.diff = report.as_diff(undone, answer.database, undone=True)

@@ -46,6 +46,7 @@ def locked(ready: Ready, answer: Answer, log: Log, work: Callable[[Lock], None])
         answer.lock = Wait(lock.waited_seconds, [Holder(**vars(each)) for each in lock.holders])
         if lock.holders:
             answer.warn(f"Waited {lock.waited_seconds:g} s for {'; '.join(map(str, lock.holders))}.")
+        history.prepare(ready, answer)
         try:
             work(lock)
         except driver().Error as error:
@@ -191,7 +192,9 @@ def look_afterwards(ready: Ready, answer: Answer) -> Ready:
         raise Refused(why.code, cause, why.remedy)
     bring_up_to_date(answer, report.answer(after))
     answer.changed = after.plan.rows != ready.plan.rows
-    return after.ready()
+    found = after.ready()
+    # What is written of it goes the way that the change went.
+    return replace(found, way=ready.redirect or found.target)
 
 
 def bring_up_to_date(answer: Answer, now: Answer) -> None:

@@ -21,6 +21,39 @@ _ODD = re.compile(r"""[\s'"\\$]""")
 _NOWHERE = (b"symlink", b"dangling", b"loop", b"notdir")
 
 
+def ever(directory: str, below: str) -> list[tuple[str, bytes]]:
+    """Every file that was ever below ``below``, newest first, in what a checkout has: branches, tags, and its reflogs.
+
+    Nothing where git cannot say.
+    """
+    known = ("rev-list", "--objects", "--ignore-missing", "--all", "--reflog", "HEAD", "--", below)
+    try:
+        lines = git.run(*known, directory=directory).decode(errors="surrogateescape").splitlines()
+        files = {name: path for name, _, path in (line.partition(" ") for line in lines) if path.endswith(".py")}
+        asked = "".join(f"{name}\n" for name in files).encode()
+        texts = _blobs(git.run("cat-file", "--batch", directory=directory, stdin=asked), list(files))
+    except (subprocess.CalledProcessError, Refused):
+        return []
+    return [(files[name], text) for name, text in texts.items()]
+
+
+def _blobs(answer: bytes, names: list[str]) -> dict[str, bytes]:
+    """What ``git cat-file --batch`` says of the files ``names``.
+
+    :raises Refused: where one is something else, or cannot be followed.
+    """
+    contents, position = {}, 0
+    for name in names:
+        start = answer.index(b"\n", position) + 1
+        header = answer[position:start].split()
+        if header[0] in _NOWHERE or header[1] != b"blob":
+            raise git.unreadable(name, git.LINK)
+        end = start + int(header[2])
+        contents[name] = answer[start:end]
+        position = end + 1
+    return contents
+
+
 class Commits:
     """Reads commits from a bare scratch repository of its own. A context manager.
 
@@ -109,17 +142,7 @@ class Commits:
 
         :raises Refused: where that lies outside of the repository.
         """
-        answer = self._cat("--batch", commit, names)
-        contents, position = {}, 0
-        for name in names:
-            start = answer.index(b"\n", position) + 1
-            header = answer[position:start].split()
-            if header[0] in _NOWHERE or header[1] != b"blob":
-                raise git.unreadable(name, git.LINK)
-            end = start + int(header[2])
-            contents[name] = answer[start:end]
-            position = end + 1
-        return contents
+        return _blobs(self._cat("--batch", commit, names), names)
 
     def _cat(self, how: str, commit: str, names: Iterable[str]) -> bytes:
         asked = "".join(f"{commit}:{name}\n" for name in names).encode(errors="surrogateescape")

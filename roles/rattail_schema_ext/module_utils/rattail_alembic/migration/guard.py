@@ -204,6 +204,7 @@ class Guard:
                     job.prefixes[revision],
                     self._report,
                     refuse=refuse,
+                    enforce=job.policy == ENFORCE,
                     other=self._other,
                     last=rows,
                 )

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 from ..policy import rules
-from ..policy.prefixes import Prefixes
+from ..policy.prefixes import Prefixes, is_of_role
 from ..postgres.catalog_changes import Owner
 from ..postgres.connection import PIN, driver, run, undone
 from ..postgres.row_counts import Another, Written, rows_written, stays, touched, written_between
@@ -39,9 +39,9 @@ class WrittenRows:
     """Counts for one revision, in its transaction on ``connection``, from the time that this is made.
 
     ``prefixes`` tells whose a table is, and ``refuse`` whether rows of others' tables are refused, and with them what
-    cannot be counted. Events: ``data`` (``tables``), and once ``uncounted`` (``kind`` of the first such statement).
-    ``other`` gives a cursor of another session. Where nothing was executed since the ``last`` one was counted, what it
-    found holds.
+    cannot be counted; with ``enforce``, those of this role's own are in any case. Events: ``data`` (``tables``), and
+    once ``uncounted`` (``kind`` of the first such statement). ``other`` gives a cursor of another session. Where
+    nothing was executed since the ``last`` one was counted, what it found holds.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class WrittenRows:
         report: Report,
         *,
         refuse: bool,
+        enforce: bool,
         other: Another,
         last: WrittenRows | None = None,
     ) -> None:
@@ -60,6 +61,7 @@ class WrittenRows:
         self._prefixes = prefixes
         self._report = report
         self._refuse = refuse
+        self._enforce = enforce
         self._other = other
         self._refused: WritesOutside | None = None
         self._told = False
@@ -106,7 +108,8 @@ class WrittenRows:
                 cursor.execute("set constraints all immediate")
                 with undone(cursor, PIN):
                     self.count()
-        if self._refuse and self.judge(()):
+        if self._refuses(self._data(())):
+            self.judge(())
             raise Violated(f"revision {self._revision} is against the policy")
         self._outside = True
 
@@ -123,11 +126,18 @@ class WrittenRows:
 
     def judge(self, rewritten: Iterable[Owner]) -> bool:
         """Tell of the rows that are not the extension's own (``rules.data_report``); whether they are refused."""
-        data = rules.data_report([*self._moved, *self._found], rewritten, self._prefixes)
+        data = self._data(rewritten)
         if data:
             tables = [{"revision": self._revision, **entry} for entry in data]
             self._report({"event": "data", "revision": self._revision, "tables": tables})
-        return bool(data) and self._refuse
+        return self._refuses(data)
+
+    def _data(self, rewritten: Iterable[Owner]) -> list[dict[str, Any]]:
+        return rules.data_report([*self._moved, *self._found], rewritten, self._prefixes)
+
+    def _refuses(self, data: Iterable[dict[str, Any]]) -> bool:
+        # What the role keeps of what is applied is no data of the app's.
+        return any(self._refuse or (self._enforce and is_of_role(each["table"].partition(".")[0])) for each in data)
 
     def count(self) -> None:
         """Count what it has written so far, where it is still in its transaction."""

@@ -6,8 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
 
+from ..postgres.connection import ROLE
 from ..postgres.contents import SESSION, TRANSACTION, VERSION_TABLE, Contents, VersionTable, quoted
 from ..problem import Refused
+from ..revisions import applied
+from ..revisions.applied import Applied
 
 # How pg_settings says what set search_path, and how a person would.
 _SOURCES = {
@@ -29,6 +32,28 @@ def refuse_unexpected(contents: Contents, expected: str) -> None:
             f"The app's config leads to the database {place(contents)}, and not to {expected!r}, which is expected.",
             "Correct the database URL in the config file, or rattail_schema_ext_expected_database.",
         )
+
+
+def history(contents: Contents) -> dict[str, Applied]:
+    """What the role's own schema holds of the app's revisions.
+
+    :raises Refused: ``history_foreign`` where it is not to be believed.
+    """
+    found = contents.history
+    if found.strangers:
+        why = f"{listed(found.strangers)} may write there, or owns a part of it"
+    elif not found.plain:
+        why = "what is there acts by itself (a view, a trigger, a rule, row security)"
+    else:
+        try:
+            return applied.read(found.entries)
+        except ValueError as error:
+            why = f"what it holds is not the role's ({error})"
+    raise Refused(
+        "history_foreign",
+        f"The history in schema {ROLE} of {place(contents)} is not to be believed: {why}.",
+        f"Put it aside, as a superuser, if you cannot mend that: ALTER SCHEMA {ROLE} RENAME TO {ROLE}_aside.",
+    )
 
 
 def judge_schemas(contents: Contents, known: Container[str]) -> list[str]:

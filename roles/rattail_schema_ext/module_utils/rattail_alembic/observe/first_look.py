@@ -21,7 +21,8 @@ from ..postgres.contents import VERSION_RIGHTS, VERSION_TABLE
 from ..postgres.contents import look_at as look_at_database
 from ..postgres.url import parse_url
 from ..problem import Refused, learn
-from ..revisions import locations, plan
+from ..revisions import applied, locations, plan
+from ..revisions.graph import Graph
 from . import database_checks
 from .observation import Deeper, Observation
 from .request import Request
@@ -195,8 +196,12 @@ def _look_at_database(seen: Observation) -> None:
         seen.fast_path = False
         url = seen.deeper.database_url(request.config_file, request.base)
     seen.target = seen.way = parse_url(url)
-    contents = look_at_database(seen.target, request.base.tables)
+    contents = look_at_database(seen.target, request.base.tables, request.app)
     database_checks.refuse_unexpected(contents, request.expected_database)
+    # In an empty database there is nothing that the migrating role's own look does not judge.
+    judged = contents.version_schema or not request.database_option
+    kept = database_checks.history(contents) if judged else {}
+    seen.past = kept if contents.history.there else applied.read_file(request.history_dir, request.app)
     seen.version_table = VERSION_TABLE
     installed = environment.package_directory(request.app) is not None
     if installed and not _env_is_cores(request, seen.section.script_location):
@@ -229,7 +234,13 @@ def _look_at_plan(seen: Observation) -> None:
         return
     request, database = seen.request, seen.contents.identity["name"]
     seen.warnings += database_checks.judge_schemas(seen.contents, seen.graph.revisions)
-    found = seen.plan = plan.make(seen.graph, seen.contents.rows, core_tables=seen.contents.core_tables)
+    rows, core_tables = seen.contents.rows, seen.contents.core_tables
+    found = plan.make(seen.graph, rows, seen.past, core_tables=core_tables)
+    if found.state == plan.DIVERGED and found.lost:
+        earlier = seen.deeper.earlier_revisions(seen)
+        past = {**earlier, **{name: each for name, each in seen.past.items() if each.down_revision is not None}}
+        found = plan.make(seen.graph, rows, past, core_tables=core_tables)
+    seen.plan = found
     refuse_syntax_errors(seen, found.pending)
     implied = ", ".join(seen.graph.overlapping(found.rows))
     if implied:
@@ -245,12 +256,7 @@ def _look_at_plan(seen: Observation) -> None:
             " so it is left as it is."
         )
     elif found.state == plan.DIVERGED:
-        raise Refused(
-            "diverged",
-            f"The database {database!r} has revision {unknown}, which the code does not know, "
-            "while other revisions are pending.",
-            f"Deploy the version of {request.app} that has it (rattail_schema_ext_source_version), then run again.",
-        )
+        raise _diverged(seen, seen.graph, found)
     elif found.state == plan.UNSTAMPED:
         raise Refused(
             "unstamped",
@@ -264,3 +270,24 @@ def _look_at_plan(seen: Observation) -> None:
         seen.deeper.look_at_pending(seen)
     elif not request.database_option:
         seen.warnings += database_checks.warn_pooled(seen.contents)
+
+
+def _diverged(seen: Observation, graph: Graph, found: plan.Plan) -> Refused:
+    """The refusal where a version row is not shown to be that of newer code."""
+    request, database = seen.request, seen.contents.identity["name"] if seen.contents else ""
+    missing = ", ".join(head for head in graph.heads if head not in found.applied)
+    if found.lost:
+        why = f"and nothing shows that it comes after {missing}, as newer code's would"
+    else:
+        why = f"while {missing}, which the code wants, does not come before it"
+    commits = [applied.commit_of(seen.past[row]) for row in found.unknown if row in seen.past]
+    version = f": {commits[-1]}" if commits and commits[-1] else ""
+    remedy = f"Deploy the version of {request.app} that has it (rattail_schema_ext_source_version{version})"
+    back = graph.current_in(locations.standard(request.app), found.applied)
+    if len(back) == 1 and not found.lost:
+        remedy += f", and with it go back to {back[0]} (playbooks/revert.yml) if that is not what you want to keep"
+    return Refused(
+        "diverged",
+        f"The database {database!r} has revision {', '.join(found.unknown)}, which the code does not know, {why}.",
+        f"{remedy}, then run again.",
+    )

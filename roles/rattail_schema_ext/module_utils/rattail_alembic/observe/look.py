@@ -5,8 +5,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 
 from ..copies import scratch
@@ -15,8 +16,9 @@ from ..migration import ask_app
 from ..postgres.connection import connect
 from ..postgres.contents import tables_there
 from ..problem import Refused
-from ..revisions import plan, script
-from ..revisions.graph import Revision
+from ..revisions import applied, plan, script
+from ..revisions.applied import Applied
+from ..revisions.graph import Revision, RevisionFile, Unreadable, is_revision_file, read_revision
 from . import first_look
 from .database_checks import listed, place
 from .observation import Deeper, Observation, Ready
@@ -28,7 +30,7 @@ from .writable import judge_writable, refuse_without_backup, refuse_without_hist
 def look(request: Request) -> Observation:
     """Look at everything, as the user who owns the environment, with the environment's own Python."""
     asked = (ask_app.database_url, ask_app.version_table, ask_app.revisions)
-    return first_look.look(request, Deeper(_look_at_commit, _look_at_pending, *asked))
+    return first_look.look(request, Deeper(_look_at_commit, _look_at_pending, _earlier_revisions, *asked))
 
 
 def _look_at_commit(seen: Observation, repository: git.Repository, wanted: git.Wanted) -> None:
@@ -42,6 +44,21 @@ def _look_at_commit(seen: Observation, repository: git.Repository, wanted: git.W
         coming.refuse_overwriting(target)
         seen.moved_tags = coming.moved_tags()
     seen.commits, seen.wanted = coming, target
+
+
+def _earlier_revisions(seen: Observation) -> dict[str, Applied]:
+    """What the checkout still knows of revisions: those of its branches, and of what it was at before it moved."""
+    found: dict[str, Applied] = {}
+    for location in seen.locations if seen.checkout.commit else ():
+        if location.relative is None:
+            continue
+        for path, text in commits.ever(seen.checkout.directory, location.relative):
+            if is_revision_file(os.path.basename(path)):
+                with suppress(Unreadable):
+                    decoded = text.decode("utf-8", errors="surrogateescape")
+                    revision = read_revision(RevisionFile(path, location.spec, decoded))
+                    found.setdefault(revision.revision, applied.of(revision))
+    return found
 
 
 def _look_at_pending(seen: Observation) -> None:
@@ -65,7 +82,7 @@ def _look_at_pending(seen: Observation) -> None:
         for each in ready.plan.pending:
             if each.revision in ready.leaving and script.inspect(ready.file(each)).leaves:
                 raise cannot_be_rehearsed(f"revision {each.revision} ({each.path}) leaves its transaction")
-    refuse_without_history(request.history_dir)
+    refuse_without_history(ready)
 
 
 def _refuse_unstamped_branches(ready: Ready) -> None:

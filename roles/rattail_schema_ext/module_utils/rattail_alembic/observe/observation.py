@@ -15,6 +15,7 @@ from ..host import git
 from ..postgres.contents import Contents
 from ..postgres.url import Target
 from ..problem import Problem
+from ..revisions.applied import Applied
 from ..revisions.graph import Graph, Revision, RevisionFile
 from ..revisions.locations import Location
 from ..revisions.plan import EMPTY, Plan
@@ -34,6 +35,7 @@ class Deeper(NamedTuple):
 
     look_at_commit: Callable[[Observation, git.Repository, git.Wanted], None] = _needed
     look_at_pending: Callable[[Observation], None] = _needed
+    earlier_revisions: Callable[[Observation], Mapping[str, Applied]] = _needed
     database_url: Callable[[str, Core], str] = _needed
     version_table: Callable[[str, Mapping[str, str], str, str], tuple[tuple[str, ...], str, int]] = _needed
     revisions: Callable[[str, Mapping[str, str], Sequence[tuple[str, str]]], list[dict[str, Any]]] = _needed
@@ -79,6 +81,7 @@ class Observation:
     way: Target | None = None
     contents: Contents | None = None
     version_table: str = ""
+    past: Mapping[str, Applied] = field(default_factory=dict)
     plan: Plan | None = None
     fast_path: bool = True
 
@@ -112,7 +115,7 @@ class Ready:
     ``target`` is where the app's config leads, and ``way`` how the same database is reached for a change: past a pooler
     where there is one. ``texts`` are those of all revisions, by path. Of the revisions that are to run, ``leaving`` are
     those that leave their transaction, or may do so where they could not be read, and ``concurrent_indexes`` the
-    indexes that they build concurrently: index → revision.
+    indexes that they build concurrently: index → revision. ``past`` is what is kept of those that were applied.
     """
 
     request: Request
@@ -127,6 +130,7 @@ class Ready:
     way: Target
     contents: Contents
     version_table: str
+    past: Mapping[str, Applied]
     plan: Plan
     todo: Sequence[str]
 

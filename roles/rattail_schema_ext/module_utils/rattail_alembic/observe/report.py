@@ -126,7 +126,7 @@ def branch_names(locations: Iterable[Location], graph: Graph) -> dict[str, str]:
 
 def _branches(seen: Observation, graph: Graph) -> list[Branch]:
     names = branch_names(seen.locations, graph)
-    rows = seen.plan.rows if seen.plan else ()
+    applied = seen.plan.applied if seen.plan else ()
     waiting = [revision.location for revision in seen.plan.pending] if seen.plan else []
     return [
         Branch(
@@ -134,7 +134,7 @@ def _branches(seen: Observation, graph: Graph) -> list[Branch]:
             location=location.spec,
             directory=location.directory,
             heads=list(graph.heads_in(location.spec)),
-            current=list(graph.current_in(location.spec, rows)),
+            current=list(graph.current_in(location.spec, applied)),
             pending=waiting.count(location.spec),
         )
         for location in seen.locations
@@ -147,7 +147,8 @@ def _summary(seen: Observation, found: Answer) -> list[str]:
     lines = [f"{seen.request.app} on {where}: {found.state}"]
     for each in found.branches:
         at = ", ".join(each.current) or "nothing applied"
-        waiting = f"{each.pending} pending" if each.pending else "up to date"
+        known = seen.plan is None or seen.plan.applied.issuperset(each.heads)
+        waiting = f"{each.pending} pending" if each.pending else "up to date" if known else "not known what is pending"
         lines.append(f"  {each.branch}: {at} ({waiting if each.heads else 'no revision yet'})")
     lines += [f"  pending: {each.branch} {each.revision} {each.message}" for each in found.pending[:_LINES]]
     more = len(found.pending) - _LINES

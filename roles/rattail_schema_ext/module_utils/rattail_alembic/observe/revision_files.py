@@ -1,14 +1,9 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The part of a look that reads revisions: the files of every version location at the commit wanted.
-
-And what they looked like when they were applied: ``<app>.checksums.json``, which ``change.history`` writes.
-"""
+"""The part of a look that reads revisions: the files of every version location at the commit wanted."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import sys
 import tempfile
@@ -16,8 +11,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ..host import environment, git
+from ..postgres.connection import ROLE
 from ..problem import Refused
-from ..revisions import locations
+from ..revisions import applied, locations
 from ..revisions.graph import Graph, Revision, RevisionFile, Unreadable, is_revision_file
 from ..revisions.locations import Location
 from .observation import Observation, Ready
@@ -266,51 +262,25 @@ def refuse_syntax_errors(seen: Observation, revisions: Iterable[Revision]) -> No
             ) from None
 
 
-def checksums_file(directory: str, app: str) -> Path:
-    """Where the checksums of applied revision files are kept."""
-    return Path(directory, f"{app}.checksums.json")
-
-
-def kept_checksums(directory: str, app: str) -> dict[str, str]:
-    """Revision → SHA-256 of its file when it was applied; empty where none were kept.
-
-    :raises Refused: where the file cannot be understood.
-    """
-    path = checksums_file(directory, app)
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))["revisions"])
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Refused(
-            "checksums_unreadable",
-            f"{path} cannot be read: {error}.",
-            "Correct it, or move it away: the next upgrade makes a new one.",
-        ) from None
-
-
-def current_checksums(ready: Ready) -> dict[str, str]:
-    """The same as the files are now, for all applied revisions that are not core's."""
-    core, applied = ready.request.base.version_location, ready.graph.applied(ready.plan.rows)
-    return {
-        name: hashlib.sha256(ready.texts[each.path].encode("utf-8", errors="surrogateescape")).hexdigest()
-        for name, each in ready.graph.revisions.items()
-        if name in applied and each.location != core and each.path in ready.texts
-    }
-
-
 def warn_of_edits(ready: Ready) -> list[str]:
-    """Warnings about applied revisions whose file is another than when it was applied.
-
-    :raises Refused: where the kept checksums cannot be read.
-    """
-    kept = kept_checksums(ready.request.history_dir, ready.request.app)
-    now = current_checksums(ready) if kept else {}
-    return [
-        f"The file of revision {name} ({ready.graph.revisions[name].path}) was changed after it had been applied: "
-        "databases that have it and databases that get it now will differ. Undo the change, and put it into a "
-        "revision of its own; or, where it only mends what failed elsewhere, move "
-        f"{checksums_file(ready.request.history_dir, ready.request.app)} away: the next upgrade makes a new one."
-        for name, value in now.items()
-        if kept.get(name, value) != value
-    ]
+    """Warnings about applied revisions, core's apart, whose file is another than when it was applied."""
+    request, core = ready.request, ready.request.base.version_location
+    warnings = []
+    for name in sorted(ready.plan.applied & ready.past.keys()):
+        revision, checksum = ready.graph.revisions[name], ready.past[name].checksum
+        text = ready.texts.get(revision.path, "")
+        if not checksum or not text or revision.location == core or applied.of(revision, text).checksum == checksum:
+            continue
+        if ready.contents.history.there:
+            forget = (
+                f"have it forgotten (DELETE FROM {ROLE}.revision WHERE app = '{request.app}' AND revision = '{name}')"
+            )
+        else:
+            forget = f"move {applied.checksums_file(request.history_dir, request.app)} away"
+        warnings.append(
+            f"The file of revision {name} ({revision.path}) was changed after it had been applied: "
+            "databases that have it and databases that get it now will differ. Undo the change, and put it into a "
+            f"revision of its own; or, where it only mends what failed elsewhere, {forget}: the next upgrade "
+            "writes down what is there by then."
+        )
+    return warnings

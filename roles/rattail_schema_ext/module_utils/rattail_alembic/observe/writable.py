@@ -11,9 +11,11 @@ from dataclasses import replace
 
 from ..config import database_url
 from ..copies import backup
+from ..postgres.connection import ROLE
 from ..postgres.contents import VERSION_RIGHTS, VERSION_TABLE, Contents, look_at, quoted
 from ..postgres.url import Target, parse_url
 from ..problem import Refused
+from . import database_checks
 from .database_checks import listed, place, pooled, search_path
 from .observation import Ready
 from .request import Request
@@ -21,6 +23,7 @@ from .request import Request
 # What a look finds missing for the revisions that are pending; what else writes asks for what it needs itself.
 UPGRADES_OWN = frozenset({"rights_missing", "revision_too_long", "branch_unstamped"})
 Names = Collection[str]
+_WRITE_HISTORY = f"SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {ROLE}"
 
 
 def judge_writable(
@@ -114,7 +117,8 @@ def to_write(ready: Ready) -> Ready:
     if not request.database_option:
         return ready
     direct = parse_url(database_url.direct_url(request.config_file, request.base, os.environ, request.database_option))
-    found = look_at(direct, request.base.tables)
+    found = look_at(direct, request.base.tables, request.app)
+    database_checks.history(found)
     refuse_another_place(seen, found, request.database_option)
     searched = (*seen.before_core, *found.before_core)
     found = replace(found, rows=seen.rows, other_version_tables=seen.other_version_tables, before_core=searched)
@@ -148,8 +152,18 @@ def refuse_without_backup(request: Request, way: Target) -> None:
     )
 
 
-def refuse_without_history(directory: str) -> None:
-    """Refuse (``history_unwritable``) a directory that is there and not ours to write, or cannot be made."""
+def refuse_without_history(ready: Ready) -> None:
+    """Refuse (``history_unwritable``) a history that is there and not ours to write, or cannot be made."""
+    history, directory = ready.contents.history, ready.request.history_dir
+    if history.there and not history.writable:
+        role = ready.contents.identity["user"]
+        grants = (f"GRANT {what} TO {quoted(role)}" for what in (f"USAGE ON SCHEMA {ROLE}", _WRITE_HISTORY))
+        raise _history_unwritable(
+            f"schema {ROLE}: {role} may not write to its tables",
+            f"Give it, as their owner: {'; '.join(grants)}",
+        )
+    if history.there or history.may_make:
+        return
     place = directory
     while not os.path.lexists(place) and place != os.path.dirname(place):
         place = os.path.dirname(place)
@@ -157,8 +171,12 @@ def refuse_without_history(directory: str) -> None:
     if not there or not os.access(place, os.W_OK | os.X_OK):
         user = pwd.getpwuid(os.geteuid()).pw_name
         why = f"not writable for {user}" if there else "no directory"
-        raise Refused(
-            "history_unwritable",
-            f"The history of the schema cannot be written to {directory}: {place} is {why}.",
-            f"Make it that user's, or set rattail_schema_ext_history_dir to a directory that is (now {directory}).",
+        raise _history_unwritable(
+            f"{directory}: {place} is {why}",
+            f"Make it that user's, or set rattail_schema_ext_history_dir to a directory that is (now {directory})",
         )
+
+
+def _history_unwritable(where: str, remedy: str) -> Refused:
+    cause = f"The history of the schema cannot be written to {where}."
+    return Refused("history_unwritable", cause, f"{remedy}.")

@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ..postgres.connection import ROLE
+
 # What the published releases create (the newest on PyPI in November 2026): ``__tablename__`` in their models,
 # and every name in their revisions. Not all of them follow Rattail's rule of one prefix for each package.
 KNOWN: dict[str, tuple[str, ...]] = {
@@ -90,6 +92,8 @@ class Prefixes:
 
     def owns(self, schema: str, name: str) -> bool:
         """Whether ``name`` has an own prefix, or lies in a schema that has one and is not searched before core's."""
+        if is_of_role(schema):
+            return False
         return (schema not in self.searched and self._fits(schema)) or self._fits(name)
 
     def is_core(self, name: str) -> bool:
@@ -100,10 +104,15 @@ class Prefixes:
 
     def _fits(self, name: str) -> bool:
         own = _longest(name, self.own)
-        return own > 0 and own >= _longest(name, self.others) and not self.is_core(name)
+        return own > 0 and own >= _longest(name, self.others) and not self.is_core(name) and not is_of_role(name)
 
     def __str__(self) -> str:
         return " or ".join(f"{prefix}_… (batch_{prefix}_…)" for prefix in self.own) or "nothing"
+
+
+def is_of_role(name: str) -> bool:
+    """Whether a name, of a schema for instance, is this role's own, which is nobody's to claim."""
+    return _longest(name, (ROLE,)) > 0
 
 
 def _longest(name: str, prefixes: Sequence[str]) -> int:

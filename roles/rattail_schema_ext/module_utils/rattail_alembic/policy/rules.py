@@ -12,10 +12,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..postgres.catalog_changes import CREATED, Change, Owner
+from ..postgres.connection import ROLE
 from ..postgres.contents import VERSION_TABLE
 from ..postgres.kinds import kind_of
 from ..postgres.row_counts import Written
-from .prefixes import Prefixes
+from .prefixes import Prefixes, is_of_role
 
 
 def violations(revision: str, changes: Iterable[Change], prefixes: Prefixes) -> list[dict[str, str]]:
@@ -80,6 +81,8 @@ def _rule(change: Change, foreign: Owner, prefixes: Prefixes) -> str:
             f" its own, named {prefixes}, with a foreign key to it."
         )
     schema = foreign.name if foreign.kind == "schema" else foreign.schema
+    if is_of_role(schema) or is_of_role(foreign.name):
+        return f"What is named {ROLE} is the history that this role keeps: leave it alone, and choose another name."
     if schema in prefixes.searched and prefixes.owns("", schema):
         return (
             f"The app's search_path finds what is in schema {schema} in the place of core's: name it {prefixes},"

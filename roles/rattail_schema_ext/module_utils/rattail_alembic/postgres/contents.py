@@ -8,11 +8,11 @@ import re
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from ..problem import Refused
-from .connection import CONNECT_TIMEOUT_SECONDS, arguments, connect, driver, first_line, run, wait
+from .connection import CONNECT_TIMEOUT_SECONDS, ROLE, arguments, connect, driver, first_line, run, wait
 from .url import Target
 
 VERSION_TABLE = "alembic_version"
@@ -35,6 +35,36 @@ _PATIENCE_SECONDS = 1.0
 # The same for two connections exactly when they lead to the same database of the same running server.
 INCARNATION = """extract(epoch from pg_postmaster_start_time()) || '/' || (
     select oid from pg_database where datname = current_database())"""
+# The role's own schema. Its two tables are believed only where they are plain ones, of owners who could lie to the role
+# anyway, and written by nobody who cannot write the version table.
+_TABLES_OF_OURS = "select from pg_class c where c.relnamespace = n.oid and c.relname in ('revision', 'run')"
+_HISTORY = f"""
+  (select json_build_object(
+    'there', (select count(*) = 2 from ({_TABLES_OF_OURS}) x),
+    'may_make', has_schema_privilege(n.oid, 'CREATE'),
+    'plain', not exists ({_TABLES_OF_OURS}
+      and (c.relkind <> 'r' or c.relhastriggers or c.relhasrules or c.relrowsecurity or c.relispartition)),
+    'strangers', (select coalesce(json_agg(r.rolname order by r.rolname), '[]') from pg_roles r
+      where not r.rolsuper and r.rolname <> current_user and r.rolname !~ '^pg_'
+      and r.oid <> (select datdba from pg_database where datname = current_database())
+      and case when r.oid = n.nspowner or exists ({_TABLES_OF_OURS} and c.relowner = r.oid)
+        then r.oid is distinct from (select relowner from pg_class where oid = to_regclass('{VERSION_TABLE}'))
+        else not pg_has_role(r.oid, n.nspowner, 'MEMBER')
+          and has_table_privilege(r.oid, to_regclass('{VERSION_TABLE}'), 'UPDATE') is not true
+          and (has_schema_privilege(r.oid, n.oid, 'CREATE') or exists ({_TABLES_OF_OURS}
+            and (has_any_column_privilege(r.oid, c.oid, 'INSERT, UPDATE')
+              or has_table_privilege(r.oid, c.oid, 'DELETE, TRUNCATE, TRIGGER')))) end),
+    'readable', has_schema_privilege(n.oid, 'USAGE')
+      and not exists ({_TABLES_OF_OURS} and not has_table_privilege(c.oid, 'SELECT')),
+    'writable', not exists ({_TABLES_OF_OURS} and not (has_table_privilege(c.oid, 'INSERT')
+      and has_table_privilege(c.oid, 'UPDATE') and has_table_privilege(c.oid, 'DELETE'))))
+    from pg_namespace n where n.nspname = '{ROLE}') as history"""
+# What another layout than this one holds is a later release's to read.
+HISTORY_LAYOUT = 1
+_KEPT = f"""
+select coalesce(jsonb_object_agg(revision, entry), '{{}}') from {ROLE}.revision
+where app = %s and layout = {HISTORY_LAYOUT}
+"""
 # One statement, since each costs a round trip, and this is most of what a run takes that has nothing to do. No
 # transaction and no SET: behind a pooler, settings outlive the client.
 _FACTS = f"""
@@ -45,12 +75,14 @@ select json_build_object('name', current_database(), 'host', %s, 'port', coalesc
   pg_backend_pid() as server_pid,
   {INCARNATION} as incarnation,
   pg_is_in_recovery() as standby, current_setting('transaction_read_only')::bool as read_only,
-  coalesce(current_schema(), '') as schema,
+  has_database_privilege(current_database(), 'CREATE') as may_create_schema,
+  coalesce(current_schema(), '') as schema,{_HISTORY},
   coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) as may_create,
   exists (select from unnest(%s::text[]) name where to_regclass(name) is not null) as core_tables,
   exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
     where c.relkind in ('r', 'p') and c.relname <> '{VERSION_TABLE}'
-      and n.nspname !~ '^pg_' and n.nspname <> 'information_schema' and not exists (select from pg_depend d
+      and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', '{ROLE}')
+      and not exists (select from pg_depend d
         where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')) as tables,
   (select coalesce(json_agg(json_build_array(n.nspname, format('%%I.%%I', n.nspname, c.relname),
       pg_table_is_visible(c.oid), has_schema_privilege(n.oid, 'USAGE') and has_table_privilege(c.oid, 'SELECT'),
@@ -89,6 +121,23 @@ class OthersTable(NamedTuple):
 
 
 @dataclass(frozen=True)
+class History:
+    """The role's own schema, where it keeps what it has done: whether its tables are ``there``, or it may make them.
+
+    ``strangers`` are roles that own it or may write there, and ought not to; ``plain`` is that nothing else acts when
+    it is read or written. ``entries`` are what is kept of the app's revisions, as they are, where that was to be read.
+    """
+
+    there: bool = False
+    may_make: bool = False
+    plain: bool = True
+    strangers: Sequence[str] = ()
+    readable: bool = True
+    writable: bool = True
+    entries: Any = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Contents:
     """What one look at a database found.
 
@@ -121,14 +170,16 @@ class Contents:
     search_path_source: str = ""
     before_core: tuple[str, ...] = ()
     incarnation: str = field(default="", repr=False)
+    history: History = History()
 
 
-def look_at(target: Target, core_tables: Sequence[str]) -> Contents:
+def look_at(target: Target, core_tables: Sequence[str], app: str = "") -> Contents:
     """Read the version rows, what kind of database this is, and what the role may do there.
 
     Nothing is written or SET. Where a pooler is between, two more connections are made, to find out how it works.
 
     :param core_tables: names of tables. If one of them is there, so is the core schema.
+    :param app: the app whose history is read.
     :raises Refused: where there is no connection, or the version table cannot be read.
     """
     elsewhere = []
@@ -139,6 +190,7 @@ def look_at(target: Target, core_tables: Sequence[str]) -> Contents:
             pooled = connection.info.backend_pid != facts.pop("server_pid")
             facts["others"] = tuple(OthersTable(*each) for each in facts["others"])
             facts["rows"] = ()
+            facts["history"] = _history(cursor, app, facts.pop("history"), facts.pop("may_create_schema"))
             for schema, table, visible, *has_rights, width in facts.pop("found"):
                 if not visible:
                     elsewhere.append(VersionTable(schema, _rows_elsewhere(cursor, table) if has_rights[0] else None))
@@ -160,6 +212,26 @@ def look_at(target: Target, core_tables: Sequence[str]) -> Contents:
     core = facts.get("version_schema") or facts["schema"]
     facts["before_core"] = path[: path.index(core) + 1] if core in path else path
     return Contents(**facts, other_version_tables=tuple(elsewhere), pooling=_pooling(target) if pooled else "")
+
+
+def _history(cursor: Any, app: str, found: dict[str, Any] | None, may_create: bool) -> History:
+    """The history as it is, read where it is to be believed."""
+    if found is None:
+        return History(may_make=may_create)
+    history = History(**found)
+    believed = history.there and history.plain and not history.strangers
+    if believed and not history.readable:
+        [(user,)] = run(cursor, "select current_user")
+        name = quoted(user)
+        raise _unreadable(
+            f"The role {user} may not read the history in schema {ROLE}.",
+            f"Grant it, as its owner: GRANT USAGE ON SCHEMA {ROLE} TO {name}; "
+            f"GRANT SELECT ON ALL TABLES IN SCHEMA {ROLE} TO {name}.",
+        )
+    if believed:
+        [(entries,)] = run(cursor, _KEPT, (app,))
+        history = replace(history, entries=entries)
+    return history
 
 
 def tables_there(cursor: Any) -> set[str]:

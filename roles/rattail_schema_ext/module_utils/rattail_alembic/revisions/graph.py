@@ -9,6 +9,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from ..problem import Refused
+from .applied import Applied
 from .file import Revision, RevisionFile, Unreadable, is_revision_file, read_revision
 
 __all__ = ["Graph", "Revision", "RevisionFile", "Unreadable", "is_revision_file", "read_revision"]
@@ -86,6 +87,19 @@ class Graph:
         """The version rows that are no revision here."""
         return tuple(row for row in rows if row not in self.revisions)
 
+    def reached(self, rows: Iterable[str], past: Mapping[str, Applied]) -> frozenset[str]:
+        """All that the version rows imply, be it in this code or not, as far as it goes on from there.
+
+        :param past: what is known of revisions that were applied. What the graph has of one counts.
+        """
+        labels = {label: name for name, each in past.items() for label in each.branch_labels} | self._ids
+        needs = {name: self._needs_of(each, labels) for name, each in past.items()}
+        return reach(rows, {**needs, **self._needs})
+
+    @staticmethod
+    def _needs_of(each: Applied, labels: Mapping[str, str]) -> tuple[str, ...]:
+        return (*(each.down_revision or ()), *(labels.get(name, name) for name in each.depends_on))
+
     def applied(self, rows: Iterable[str]) -> frozenset[str]:
         """Every revision that the known ones of the version rows imply."""
         return self.ancestors(row for row in rows if row in self.revisions)
@@ -159,12 +173,12 @@ class Graph:
 
 
 def reach(start: Iterable[str], edges: Mapping[str, Iterable[str]]) -> frozenset[str]:
-    """Everything that ``edges`` lead to from ``start``, itself included."""
+    """Everything that ``edges`` lead to from ``start``, itself included; of what they do not have, nothing more."""
     seen: set[str] = set()
     todo = list(start)
     while todo:
         name = todo.pop()
         if name not in seen:
             seen.add(name)
-            todo.extend(edges[name])
+            todo.extend(edges.get(name, ()))
     return frozenset(seen)

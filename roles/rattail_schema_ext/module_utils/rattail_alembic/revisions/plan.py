@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from .graph import Graph, Revision, reach
+from .applied import Applied
+from .graph import Graph, Revision
 
 CURRENT = "current"
 BEHIND = "behind"
@@ -21,44 +22,39 @@ UNKNOWN = "unknown"
 class Plan(NamedTuple):
     """What ``upgrade heads`` has to do here.
 
-    ``rows`` are the version rows as they are, ``unknown`` those that the code has no revision for,
-    and ``pending`` the revisions to apply, in Alembic's order.
+    ``rows`` are the version rows as they are, ``unknown`` those that the code has no revision for, and ``pending`` the
+    revisions to apply, in Alembic's order. ``applied`` are those of the code that the rows imply. ``lost`` is where
+    nothing tells what comes before it: an unknown row, or what such a one follows.
     """
 
     state: str
     rows: tuple[str, ...]
     unknown: tuple[str, ...]
     pending: tuple[Revision, ...]
+    applied: frozenset[str]
+    lost: frozenset[str]
 
 
-def make(graph: Graph, rows: Sequence[str], *, core_tables: bool) -> Plan:
+def make(graph: Graph, rows: Sequence[str], past: Mapping[str, Applied], *, core_tables: bool) -> Plan:
     """The plan for a database with these version rows.
 
+    A row that the code does not know is that of newer code only where it is shown to follow all that the code wants
+    (``ahead``). Else the two have gone different ways, or nobody can say that they have not (``diverged``).
+
+    :param past: what is known of revisions that were applied.
     :param core_tables: whether core's tables are there, by which a database without version rows is
         told from an empty one.
     """
-    unknown = graph.unknown(rows)
-    pending = graph.pending(rows)
-    if unknown:
-        pending &= _begun(graph, rows)
+    unknown, reached = graph.unknown(rows), graph.reached(rows, past)
+    applied = reached & graph.revisions.keys()
+    lost = frozenset(name for name in reached - applied if name not in past or past[name].down_revision is None)
+    # Where some of what is applied is not known, what is pending is not, either.
+    pending = frozenset() if lost else graph.revisions.keys() - applied
     if not rows:
         state = UNSTAMPED if core_tables else EMPTY
     elif unknown:
-        state = DIVERGED if pending else AHEAD
+        state = AHEAD if applied.issuperset(graph.heads) else DIVERGED
     else:
         state = BEHIND if pending else CURRENT
-    ordered = tuple(revision for revision in graph.ordered(rows) if revision.revision in pending) if pending else ()
-    return Plan(state, tuple(rows), unknown, ordered)
-
-
-def _begun(graph: Graph, rows: Sequence[str]) -> frozenset[str]:
-    """The revisions that have an applied one in their line.
-
-    A row that the code does not know (newer code was rolled back) takes the place of the row of its branch, so
-    that the branch seems never to have been applied. The others are therefore not pending beside such a row.
-    """
-    line = {name: set(revision.down_revision) for name, revision in graph.revisions.items()}
-    for name, revision in graph.revisions.items():
-        for parent in revision.down_revision:
-            line[parent].add(name)
-    return reach(graph.applied(rows), line)
+    ordered = tuple(each for each in graph.ordered(rows) if each.revision in pending) if pending else ()
+    return Plan(state, tuple(rows), unknown, ordered, applied, lost)
