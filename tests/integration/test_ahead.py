@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.postgres import OWNER, Database
+from support.postgres import Database
 from support.server import Server
 from support.states import left_by_a_run, refused, state
 from support.upgrades import revert, upgrade
@@ -76,7 +76,7 @@ def by_the_history(server: Server) -> None:
 
 def by_the_files_of_the_history(server: Server) -> None:
     server.sql("drop schema rattail_schema_ext cascade")
-    server.database.sql(f'revoke create on database "{server.database.name}" from public, {OWNER}', user="postgres")
+    server.database.forbid_schemas()
     new = server.repository.add_revision("bags", **sql("bags"))
     server.git("pull", "--quiet")
     assert upgrade(server)["failure"] == "" and new in server.database.heads()

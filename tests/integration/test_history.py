@@ -29,13 +29,8 @@ POSER_HEAD = "b084beb32f02"
 def somewhere(deployed: Server, request: pytest.FixtureRequest) -> Server:
     """A server whose role may make a schema in the database, or may not."""
     if request.param == "files":
-        forbid(deployed)
+        deployed.database.forbid_schemas()
     return deployed
-
-
-def forbid(server: Server) -> None:
-    """From now on the role may not make a schema."""
-    server.database.sql(f'revoke create on database "{server.database.name}" from public, {OWNER}', user="postgres")
 
 
 def in_database(server: Server) -> bool:
@@ -160,7 +155,7 @@ def test_who_waited_and_found_nothing_left_to_do_keeps_what_is_applied(somewhere
 
 def test_files_of_earlier_runs_are_moved_to_where_the_database_is(deployed: Server) -> None:
     """Of each host, and nothing of them is lost: not a line that was cut off, nor what was odd in one."""
-    forbid(deployed)
+    deployed.database.forbid_schemas()
     add(deployed, "crates", "create table poser_crate ()")
     assert upgrade(deployed)["failure"] == ""
     lines, entries = history(deployed), kept(deployed, core=True)

@@ -87,6 +87,7 @@ def test_a_rehearsal_in_a_transaction_that_is_gone_about(deployed: Server, way: 
 
 def test_what_is_written_has_the_mode_that_the_page_says(deployed: Server) -> None:
     deployed.repository.add_revision("add crates", upgrade_sql="create table poser_crate (id integer)")
+    deployed.database.forbid_schemas()
     deployed.write_config()
     deployed.config.chmod(0o660)
     run = deployed.run_role({"rattail_schema_ext_backup": "full", "rattail_schema_ext_config_backup": True})

@@ -127,6 +127,7 @@ def test_no_revert_and_no_baseline_on_a_read_only_database(deployed: Server) -> 
 
 def test_what_a_revert_and_a_baseline_need_is_asked_for_before(deployed: Server) -> None:
     """The backup of the one, the history of both, and the rights."""
+    deployed.database.forbid_schemas()
     nowhere = str(deployed.env_dir / "bin" / "python")
     entry(deployed, "revert", "pg_dump", rattail_schema_ext_postgresql_bin_dir="/nowhere")
     entry(deployed, "revert", nowhere, rattail_schema_ext_history_dir=f"{nowhere}/history")

@@ -89,8 +89,9 @@ options:
       like on the host. Empty looks on the C(PATH), then where packages put them, and takes programs that are new
       enough for the server."}
   history_dir: {type: path, default: "", description: "The directory of the history, a line of JSON for each run that
-      touched the database, and of the checksums of applied revision files. Not with a quote, a backslash or a brace
-      in its name."}
+      touched the database, and of what is known of applied revisions, where the app's role may make no schema in the
+      database. Else they are there, in the schema C(rattail_schema_ext), and files of earlier runs are moved there.
+      Not with a quote, a backslash or a brace in its name."}
   revert_to: {type: str, default: "", description: "The app's revision that is to be its newest afterwards, or V(base)
       for none."}
   revert_confirm: {type: str, default: "", description: "C(APP@REVISION), for example V(poser@a010a6c92761), so that

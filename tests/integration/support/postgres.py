@@ -79,6 +79,10 @@ class Database:
         query = "select tablename from pg_tables where schemaname = 'public' and tablename like %s order by 1"
         return [name for (name,) in self.sql(query, like)]
 
+    def forbid_schemas(self) -> None:
+        """From now on nobody but a superuser may make a schema."""
+        self.sql(f'revoke create on database "{self.name}" from public, {self.user}', user=embedded_postgres.SUPERUSER)
+
     def heads(self) -> set[str]:
         """The rows of alembic_version; empty, too, where there is no such table."""
         if not self.tables("alembic\\_version"):

@@ -13,7 +13,7 @@ from .server import HOST, Server
 
 _COLUMNS = """
 select table_name, column_name, data_type from information_schema.columns
-where table_schema not in ('pg_catalog', 'information_schema') order by 1, 2
+where table_schema not in ('pg_catalog', 'information_schema', 'rattail_schema_ext') order by 1, 2
 """
 
 
@@ -21,7 +21,7 @@ def state(server: Server) -> dict[str, Any]:
     """Everything that a run could have changed.
 
     Each file and directory below the server's root, the checkout's ``.git`` and the repository among
-    them; the columns of all tables; the version rows, with the transactions that wrote them.
+    them; the columns of all tables; the history; the version rows, with the transactions that wrote them.
     """
     found: dict[str, Any] = {}
     for directory, directories, files in os.walk(server.root):
@@ -37,6 +37,8 @@ def state(server: Server) -> dict[str, Any]:
                     content = hashlib.sha256(file.read()).hexdigest()
             found[os.path.relpath(path, server.root)] = (about.st_mode, about.st_uid, content)
     found["columns"] = server.sql(_COLUMNS)
+    if server.sql("select 1 from pg_namespace where nspname = 'rattail_schema_ext'"):
+        found["env/app/schema-history"] = server.sql("select entry from rattail_schema_ext.run")
     if server.database.tables("alembic\\_version"):
         found["rows"] = sorted(server.sql("select version_num, xmin::text from alembic_version"))
     return found

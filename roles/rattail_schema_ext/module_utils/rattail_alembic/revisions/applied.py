@@ -36,6 +36,9 @@ class Applied(NamedTuple):
     commit: str = ""
 
 
+_EMPTY = Applied()._asdict()
+
+
 def of(revision: Revision, text: str = "", *, at: str = "", commit: str = "") -> Applied:
     """What is to be kept of a revision whose file has this text; its checksum is empty where the text is not known."""
     checksum = hashlib.sha256(text.encode("utf-8", errors="surrogateescape")).hexdigest() if text else ""
@@ -59,14 +62,12 @@ def read(entries: Any) -> dict[str, Applied]:
 def _read(entry: Any) -> Applied:
     if not isinstance(entry, Mapping):
         raise ValueError(f"an entry is {entry!r}")
-    found: dict[str, Any] = {name: entry.get(name) for name in Applied._fields}
-    for name, empty in Applied()._asdict().items():
-        value = found.get(name)
-        if value is None:
-            found[name] = empty
-        elif not isinstance(value, str if isinstance(empty, str) else list):
+    # There are hundreds, and each look reads all of them.
+    found = {name: value for name, value in entry.items() if name in _EMPTY and value is not None}
+    for name, value in found.items():
+        if not isinstance(value, str if isinstance(_EMPTY[name], str) else list):
             raise ValueError(f"{name} is {value!r}")
-        elif isinstance(value, list):
+        if isinstance(value, list):
             found[name] = tuple(map(str, value))
     return Applied(**found)
 
