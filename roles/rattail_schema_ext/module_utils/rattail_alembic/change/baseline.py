@@ -67,7 +67,7 @@ def _plan(ready: Ready) -> tuple[str, ...]:
     :raises Refused: where one is not known, or was applied already, or belongs to a branch whose row is behind.
     """
     graph, wanted = ready.graph, ready.request.baseline_revision
-    applied = graph.applied(ready.plan.rows)
+    applied = ready.plan.applied
     heads = [head for head in graph.heads if HEADS in wanted and head not in applied]
     names = [name for each in wanted for name in (heads if each == HEADS else (each,))]
     for name in names:
@@ -101,7 +101,7 @@ def _judge_tables(ready: Ready, rows: Sequence[str], connection: Any) -> list[st
         tables = tables_there(cursor)
     graph, core = ready.graph, ready.request.base.version_location
     facts = {name: script.inspect(ready.file(each)) for name, each in graph.revisions.items()}
-    before, after = graph.applied(ready.plan.rows), graph.applied([*ready.plan.rows, *rows])
+    before, after = ready.plan.applied, ready.plan.applied | graph.ancestors(rows)
     ordered = graph.ordered(())
     stamped = [each for each in ordered if each.revision in after - before]
     expected = script.tables_created(facts[each.revision] for each in stamped)

@@ -87,7 +87,7 @@ def _plan(ready: Ready) -> tuple[str, tuple[Revision, ...]]:
             f"To revert {request.app} to {target} drops what its later revisions made, rows included.",
             f"Confirm it with rattail_schema_ext_revert_confirm: {wanted}.",
         )
-    applied = graph.applied(ready.plan.rows)
+    applied = ready.plan.applied
     if target != BASE and target not in applied:
         raise Refused(
             "revert_not_applied",

@@ -133,7 +133,7 @@ def _not_compared(ready: Ready, job: Job, answer: Answer, refused: Refused) -> R
     problem, seen = refused.problem, "and they cannot be read now"
     with suppress(Refused):
         after = look_afterwards(ready, answer)
-        moved = ready.graph.applied(ready.plan.rows) ^ after.graph.applied(after.plan.rows)
+        moved = ready.plan.applied ^ after.plan.applied
         done = report.describe(ready.locations, ready.graph, dict.fromkeys(each for each in job.only if each in moved))
         answer.applied, answer.reverted = ([], done) if job.downward else (done, [])
         seen = f"and have changed by {len(done)} of its revisions" if done else "and have not changed so far"
@@ -149,7 +149,7 @@ def _migrate(ready: Ready, job: Job, answer: Answer, lock: Lock, before: net.See
         found = net.compare(cursor, before, job, tried)
     failure.report_events(answer, tried)
     after = look_afterwards(ready, answer)
-    moved = set(ready.graph.applied(ready.plan.rows) ^ after.graph.applied(after.plan.rows))
+    moved = set(ready.plan.applied ^ after.plan.applied)
     # A revision that did not come as far as that Alembic wrote its row is not applied, whatever the rows say.
     begun = tried.outcome.unfinished
     unwritten = {begun["revision"]} - {each["revision"] for each in tried.every("written")} if begun else set()

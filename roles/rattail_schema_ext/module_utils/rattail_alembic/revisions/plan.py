@@ -49,7 +49,7 @@ def make(graph: Graph, rows: Sequence[str], past: Mapping[str, Applied], *, core
     applied = reached & graph.revisions.keys()
     lost = frozenset(name for name in reached - applied if name not in past or past[name].down_revision is None)
     # Where some of what is applied is not known, what is pending is not, either.
-    pending = frozenset() if lost else graph.revisions.keys() - applied
+    pending = frozenset() if lost else graph.pending(applied)
     if not rows:
         state = UNSTAMPED if core_tables else EMPTY
     elif unknown:
