@@ -15,7 +15,7 @@ from ansible.module_utils.rattail_alembic.postgres.contents import look_at
 from ansible.module_utils.rattail_alembic.postgres.url import parse_url
 from ansible.module_utils.rattail_alembic.problem import Refused
 from ansible.module_utils.rattail_alembic.revisions.applied import Applied
-from support.postgres import OWNER, Postgres
+from support.postgres import GUARDED, OWNER, PASSWORD, Postgres
 from support.server import Server
 from support.states import state
 from support.upgrades import Upgrade, Upgrades, baseline, revert, upgrade
@@ -312,3 +312,27 @@ def test_default_privileges_do_not_open_it(deployed: Server, postgres: Postgres)
     finally:
         deployed.database.sql(f"drop owned by {other}", user="postgres")
         postgres.admin.sql(f"drop role {other}")
+
+
+def test_the_app_s_own_role_reads_what_the_migrating_one_keeps(deployed: Server) -> None:
+    """Of another one it has the right to read, and no other; where that is gone, it is told how to have it again."""
+    deployed.sql(f"grant select, insert, update, delete on all tables in schema public to {GUARDED}")
+    url = deployed.database.url.replace(f"//{OWNER}@", f"//{GUARDED}:{PASSWORD}@")
+    deployed.write_config(url=url, alembic=deployed.alembic_section())
+    section = f"\n[rattail.db]\nmigration.url = {deployed.database.url}\n"
+    deployed.config.write_text(deployed.config.read_text().replace("\n[rattail.db]\n", section, 1))
+    option = {"database_option": "rattail.db:migration.url"}
+    new = add(deployed, "crates", "create table poser_crate ()")
+    answer = upgrade(deployed, **option)
+    assert answer["failure"] == "" and not any("history" in each for each in answer["warnings"]), answer
+    assert new in kept(deployed) and len(history(deployed)) == 1
+    [file] = deployed.versions.glob(f"{new}*")
+    text = file.read_text()
+    file.write_text(f"{text}# edited\n")
+    assert any("was changed after" in each for each in upgrade(deployed, **option)["warnings"])
+    file.write_text(text)
+    deployed.sql(f"revoke usage on schema rattail_schema_ext from {GUARDED}")
+    failure = upgrade(deployed, **option)["failure"]
+    assert f"The role {GUARDED} may not read the history" in failure
+    deployed.sql(failure.rpartition("owner: ")[2].rstrip("."))
+    assert upgrade(deployed, **option)["failure"] == ""
