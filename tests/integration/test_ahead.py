@@ -16,7 +16,7 @@ from support.upgrades import revert, upgrade
 POSER_HEAD = "b084beb32f02"
 
 
-def sql(name: str) -> dict[str, str]:
+def sql(name: str) -> dict[str, Any]:
     return {"upgrade_sql": f"create table poser_{name} ()", "downgrade_sql": f"drop table poser_{name}"}
 
 
