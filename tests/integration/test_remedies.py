@@ -427,6 +427,7 @@ def rehearsal_impossible(server: Server) -> Walk:
 
 @walk()
 def checksums_unreadable(server: Server) -> Walk:
+    server.database.forbid_schemas()
     server.repository.add_revision("add crates", upgrade_sql=CRATE)
     assert server.run_role().rc == 0
     [file] = (server.config.parent / "schema-history").glob("*.checksums.json")
@@ -539,6 +540,7 @@ def location_missing(server: Server) -> Walk:
 
 @walk()
 def history_unwritable(server: Server) -> Walk:
+    server.database.forbid_schemas()
     server.repository.add_revision("add crates", upgrade_sql=CRATE)
     (server.root / "file").write_text("")
     remedy = yield {f"{PREFIX}history_dir": f"{server.root}/file/history"}
@@ -688,6 +690,8 @@ ELSEWHERE = {
     "config_encoding": "test_config.py::test_umlauts_in_a_locale_that_has_none_are_refused_before_anything_is_done",
     "database_pooled": "test_refused_databases.py::test_with_a_url_for_migrations_these_do_not_pass_through_the_pooler",
     "database_read_only": "test_database_checks.py::test_the_remedy_for_a_standby_finds_the_primary",
+    "diverged": "test_ahead.py::test_a_force_push_that_replaces_what_is_applied_is_refused_and_the_remedy_helps",
+    "history_foreign": "test_history.py::test_what_another_role_can_write_is_not_believed",
     "rights_missing": "test_refused_databases.py::test_rights_that_are_missing",
     "schema_missing": "test_database_checks.py::test_a_schema_that_the_role_may_not_use",
     "version_table_elsewhere": "test_database_checks.py::test_a_wrong_search_path",
@@ -699,7 +703,7 @@ review_failed revision_at_import revision_cycle revision_duplicate revision_miss
 section_invalid section_location source_package_missing"""
 _SOMEBODY_CHOOSES = """
 baseline_applied baseline_behind baseline_no_evidence baseline_table_of_later database_ahead database_option_elsewhere
-diverged location_space revert_foreign revert_needed revert_no_base revert_not_applied revert_rows source_odd_name"""
+location_space revert_foreign revert_needed revert_no_base revert_not_applied revert_rows source_odd_name"""
 _ANOTHER_RUN = "backup_failed database_failed dump_failed lock_lost locked plan_other scratch_failed"
 _ANOTHER_HOST = """
 backup_no_space driver_missing environment_broken git_missing look_failed package_missing program_failed

@@ -155,7 +155,7 @@ def _read_runs(directory: str, app: str) -> list[Any]:
     found: list[Any] = []
     try:
         lines = _runs_file(directory, app).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     for line in lines:
         try:
