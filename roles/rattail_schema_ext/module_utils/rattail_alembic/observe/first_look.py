@@ -82,6 +82,7 @@ def _look_at_environment(seen: Observation) -> None:
             )
     if not environment.is_same(sys.prefix, request.env_dir):
         raise environment.explain_from_outside(request.env_dir, request.user)
+    environment.refuse_old_python()
     environment.refuse_wrong_user(request.user)
     environment.refuse_missing(request.base.package)
     environment.refuse_missing("psycopg2")
@@ -195,6 +196,11 @@ def _look_at_install(seen: Observation) -> None:
             "and rattail_schema_ext_install_enabled is false.",
             f"Install it: {sys.executable} -m pip install --editable {request.source_dir}.",
         )
+    if reason:
+        names = (environment.SETUP_PY,)
+        of_commit = seen.commits.present(seen.wanted.commit, names) if seen.commits and seen.wanted else None
+        here = [name for name in names if os.path.exists(os.path.join(request.source_dir, name))]
+        environment.refuse_unable_pip(here if of_commit is None else of_commit)
     seen.install_reason = reason
 
 
