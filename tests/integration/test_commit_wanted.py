@@ -98,9 +98,7 @@ def test_an_env_that_needs_what_is_installed_first_is_unknown(deployed: Server) 
     only_from(deployed, wheels)
     project = (repository.path / "pyproject.toml").read_text()
     needs = project.replace('"psycopg2-binary",', '"psycopg2-binary", "shelf-labels",')
-    with_env(
-        repository, "from alembic import", "import shelf_labels\nfrom alembic import", **{"pyproject.toml": needs}
-    )
+    with_env(repository, "from alembic import", "import shelf_labels\nfrom alembic import", **{"pyproject.toml": needs})
     new = add_box(repository)
     promised = check(deployed, OWN).result
     assert (promised["state"], promised["pending"]) == ("unknown", [])
@@ -148,9 +146,7 @@ def undone(server: Server) -> str:
 
 
 @pytest.mark.parametrize("spoil", [unreadable, undone], ids=lambda spoil: spoil.__name__)
-def test_where_something_still_differs_the_checkout_goes_back(
-    deployed: Server, spoil: Callable[[Server], str]
-) -> None:
+def test_where_something_still_differs_the_checkout_goes_back(deployed: Server, spoil: Callable[[Server], str]) -> None:
     first = deployed.git("rev-parse", "HEAD")
     hook = deployed.source_dir / ".git" / "hooks" / "post-checkout"
     hook.parent.mkdir(exist_ok=True)

@@ -400,8 +400,13 @@ def has(server: Server, *requirements: str) -> None:
 
 SETUP_PY = """
 from setuptools import setup
-entry_points = {"wutta.config.extensions": ["poser = poser.config:PoserConfig"]}
-setup(name="Poser", version="0.1.0", packages=["poser"], install_requires=["psycopg2-binary"], entry_points=entry_points)
+setup(
+    name="Poser",
+    version="0.1.0",
+    packages=["poser"],
+    install_requires=["psycopg2-binary"],
+    entry_points={"wutta.config.extensions": ["poser = poser.config:PoserConfig"]},
+)
 """
 
 
@@ -467,7 +472,7 @@ def test_a_pip_that_is_too_old_for_how_the_app_is_built_is_refused(make_server: 
     server = make_server()
     newer = server.repository.commit_id
     has(server, "pip==20.3.4", "setuptools==75.8.0")
-    message = refused(server, "has pip 20.3.4, which cannot: 21.3 and newer can")
+    message = refused(server, "has pip 20.3.4, which needs a setup.py alone for that: 21.3 and newer")
     by_setup_py(server.repository)
     server.vars["rattail_schema_ext_pip_extra_args"] = "--no-deps"
     brought(server)

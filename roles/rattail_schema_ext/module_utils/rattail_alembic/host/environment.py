@@ -11,7 +11,7 @@ import os
 import pwd
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,10 @@ from urllib.parse import unquote, urlparse
 from ..problem import Refused
 from . import distributions
 
-SETUP_PY = "setup.py"
-PACKAGING_FILES = ("pyproject.toml", SETUP_PY, "setup.cfg")
-# The oldest Python that the role's modules run on, and the oldest pip that installs as editable what has no setup.py.
+PYPROJECT, SETUP_PY = "pyproject.toml", "setup.py"
+PACKAGING_FILES = (PYPROJECT, SETUP_PY, "setup.cfg")
+# The oldest Python that the role's modules run on, and the oldest pip that installs as editable what a build backend
+# makes.
 PYTHON_FLOOR = (3, 9)
 PIP_FLOOR = (21, 3)
 
@@ -107,15 +108,19 @@ def refuse_old_python() -> None:
 
 
 def _old_python(python: str, version: Sequence[Any]) -> Refused:
+    its, floor = (".".join(map(str, each[:2])) for each in (version, PYTHON_FLOOR))
     return Refused(
         "python_too_old",
-        f"{python} is Python {version[0]}.{version[1]}, and the role needs {PYTHON_FLOOR[0]}.{PYTHON_FLOOR[1]} or newer.",
+        f"{python} is Python {its}, and the role needs {floor} or newer.",
         "Make the environment anew with a newer Python (python3 -m venv), and install the app's base into it.",
     )
 
 
-def refuse_unable_pip(source: Iterable[str]) -> None:
-    """:raises Refused: where this environment has no pip that can install as editable what has the files ``source``."""
+def refuse_unable_pip(files: Collection[str]) -> None:
+    """:raises Refused: where this environment has no pip that can install a source as editable.
+
+    :param files: which of ``PACKAGING_FILES`` the source has.
+    """
     if importlib.util.find_spec("pip") is None:
         able = importlib.util.find_spec("ensurepip")
         first = "" if able else "Install the operating system's python3-venv, then "
@@ -126,11 +131,12 @@ def refuse_unable_pip(source: Iterable[str]) -> None:
             " rattail_schema_ext_install_enabled: false.",
         )
     version = distributions.version("pip") or ""
-    if SETUP_PY not in source and () < version_tuple(version) < PIP_FLOOR:
+    by_setup_py = SETUP_PY in files and PYPROJECT not in files
+    if not by_setup_py and () < version_tuple(version) < PIP_FLOOR:
         raise Refused(
             "pip_too_old",
-            f"The app has to be installed without a {SETUP_PY}, and {sys.executable} has pip {version}, which cannot:"
-            f" {PIP_FLOOR[0]}.{PIP_FLOOR[1]} and newer can.",
+            f"The app has to be installed, and {sys.executable} has pip {version}, which needs a {SETUP_PY} alone for"
+            f" that: {PIP_FLOOR[0]}.{PIP_FLOOR[1]} and newer do not.",
             f"Run {sys.executable} -m pip install --upgrade pip, then run again.",
         )
 

@@ -121,9 +121,7 @@ def revisions(
         ]
         report({"event": "revisions", "revisions": found})
 
-    found: list[dict[str, Any]] = answer(
-        _child(work, source), "revisions", "A revision file", config_file
-    )["revisions"]
+    found: list[dict[str, Any]] = answer(_child(work, source), "revisions", "A revision file", config_file)["revisions"]
     for each in found:
         path = os.path.realpath(each["path"])
         inside = (spec for spec, directory in directories if path.startswith(os.path.realpath(directory) + os.sep))

@@ -25,7 +25,14 @@ from ..revisions import locations, plan
 from . import database_checks
 from .observation import Deeper, Observation
 from .request import Request
-from .revision_files import look_at_locations, look_at_revisions, package_of_source, refuse_syntax_errors, warn_of_edits
+from .revision_files import (
+    look_at_locations,
+    look_at_revisions,
+    of_source,
+    package_of_source,
+    refuse_syntax_errors,
+    warn_of_edits,
+)
 
 
 def look(request: Request, deeper: Deeper | None = None) -> Observation:
@@ -60,7 +67,7 @@ def look(request: Request, deeper: Deeper | None = None) -> Observation:
 
 
 def _comes_later(seen: Observation) -> bool:
-    """Whether what the app lacks may come with the run: by its install, or with a submodule, whose files are not read."""
+    """Whether what the app lacks may come with the run: by its install, or in a submodule, whose files are not read."""
     submodules = seen.commits and seen.wanted and seen.commits.present(seen.wanted.commit, [".gitmodules"])
     return bool(seen.install_reason or submodules)
 
@@ -197,10 +204,7 @@ def _look_at_install(seen: Observation) -> None:
             f"Install it: {sys.executable} -m pip install --editable {request.source_dir}.",
         )
     if reason:
-        names = (environment.SETUP_PY,)
-        of_commit = seen.commits.present(seen.wanted.commit, names) if seen.commits and seen.wanted else None
-        here = [name for name in names if os.path.exists(os.path.join(request.source_dir, name))]
-        environment.refuse_unable_pip(here if of_commit is None else of_commit)
+        environment.refuse_unable_pip(of_source(seen, environment.PACKAGING_FILES))
     seen.install_reason = reason
 
 

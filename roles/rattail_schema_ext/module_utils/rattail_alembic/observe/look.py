@@ -17,14 +17,14 @@ from ..migration import ask_app
 from ..postgres.connection import connect
 from ..postgres.contents import Contents, tables_there
 from ..problem import Refused
-from ..revisions import locations, plan, script
+from ..revisions import plan, script
 from ..revisions.graph import Revision
 from . import first_look
 from .database_checks import listed, place
 from .observation import Deeper, Observation, Ready
 from .report import branch_names
 from .request import Request
-from .revision_files import offered, where
+from .revision_files import root_of, where
 from .writable import judge_writable, refuse_without_backup, refuse_without_history, to_write
 
 
@@ -69,7 +69,7 @@ _T = TypeVar("_T")
 def _as_wanted(seen: Observation, ask: Callable[[ask_app.Source | None], _T]) -> _T:
     """What the app answers as its source is at the commit wanted, checked out and installed or not."""
     tree, app = _tree(seen), seen.request.app
-    root = next((locations.signs(app)[name] for name in offered(seen, app)), None)
+    root = root_of(seen, app)
     try:
         return ask(None if root is None else ask_app.Source(app, os.path.join(tree, root)))
     except Refused as refused:

@@ -44,24 +44,29 @@ def where(seen: Observation, spec: str) -> Location:
         working_dir=request.env_dir,
         package_directory=environment.package_directory,
         source_dir=request.source_dir if request.source_enabled else "",
-        source_files=offered(seen, package) if package and ours else (),
+        source_files=of_source(seen, locations.signs(package)) if package and ours else (),
     )
 
 
-def offered(seen: Observation, package: str) -> list[str]:
-    """Those ``locations.signs`` of a package that the source has, at the commit wanted."""
+def root_of(seen: Observation, package: str) -> str | None:
+    """The directory of the source, in relation to it, that a package is imported from; None where it is not there."""
     signs = locations.signs(package)
+    return next((signs[name] for name in of_source(seen, signs)), None)
+
+
+def of_source(seen: Observation, names: Iterable[str]) -> list[str]:
+    """Those of ``names`` that the source has, at the commit wanted."""
     if not seen.request.source_enabled:
         return []
     if seen.commits and seen.wanted:
-        return seen.commits.present(seen.wanted.commit, signs)
-    return [name for name in signs if os.path.exists(os.path.join(seen.request.source_dir, name))]
+        return seen.commits.present(seen.wanted.commit, names)
+    return [name for name in names if os.path.exists(os.path.join(seen.request.source_dir, name))]
 
 
 def package_of_source(seen: Observation) -> str:
     """The directory that the app's package will have in the checkout; empty where the source has none."""
     app = seen.request.app
-    root = next((locations.signs(app)[name] for name in offered(seen, app)), None)
+    root = root_of(seen, app)
     return "" if root is None else os.path.join(seen.request.source_dir, root, *app.split("."))
 
 
