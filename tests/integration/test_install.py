@@ -199,9 +199,17 @@ def test_an_app_imported_from_elsewhere_is_put_right_or_refused(
     [
         (("alembic",), ["has no package 'alembic'", "-m pip install alembic"]),
         (("psycopg2",), ["has no package 'psycopg2'", "-m pip install psycopg2-binary"]),
-        (("rattail", "wuttjamaican"), ["has no package 'rattail'", "-m pip install rattail"]),
+        (("rattail", "wuttjamaican"), ["has no package 'rattail'", "-m pip install 'rattail[db]'"]),
+        (
+            ("rattail", "wuttjamaican", "alembic", "psycopg2"),
+            [
+                "has no packages 'rattail' and 'alembic' and 'psycopg2'",
+                "-m pip install 'rattail[db]' alembic psycopg2-binary",
+            ],
+        ),
+        (("alembic", "pip"), ["-m ensurepip && ", "-m pip install alembic"]),
     ],
-    ids=["alembic", "psycopg2", "rattail"],
+    ids=["alembic", "psycopg2", "rattail", "all", "pip, too"],
 )
 def test_a_package_that_is_missing_is_named_with_the_interpreter(
     deployed: Server, names: tuple[str, ...], words: list[str]

@@ -149,18 +149,25 @@ def version_of(distribution: str) -> str:
     return version
 
 
-def refuse_missing(package: str) -> None:
-    """:raises Refused: where ``package`` cannot be imported here."""
-    if importlib.util.find_spec(package) is None:
-        raise _missing(package)
+def refuse_missing(*packages: str) -> None:
+    """:raises Refused: where one of ``packages`` cannot be imported here."""
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    if missing:
+        raise _missing(*missing)
 
 
-def _missing(package: str) -> Refused:
-    advice = "psycopg2-binary" if package == "psycopg2" else package
+# What is installed so that a package can be imported, where that has another name.
+_BRINGS = {"psycopg2": "psycopg2-binary", "rattail": "'rattail[db]'", "wuttjamaican": "'WuttJamaican[db]'"}
+
+
+def _missing(*packages: str) -> Refused:
+    several = f"packages {' and '.join(map(repr, packages))}" if len(packages) > 1 else f"package {packages[0]!r}"
+    names = " ".join(_BRINGS.get(package, package) for package in packages)
+    first = "" if importlib.util.find_spec("pip") else f"{sys.executable} -m ensurepip && "
     return Refused(
         "package_missing",
-        f"{sys.executable} has no package {package!r}.",
-        f"Install it: {sys.executable} -m pip install {advice}.",
+        f"{sys.executable} has no {several}.",
+        f"Install what is missing: {first}{sys.executable} -m pip install {names}.",
     )
 
 

@@ -91,8 +91,7 @@ def _look_at_environment(seen: Observation) -> None:
         raise environment.explain_from_outside(request.env_dir, request.user)
     environment.refuse_old_python()
     environment.refuse_wrong_user(request.user)
-    environment.refuse_missing(request.base.package)
-    environment.refuse_missing("psycopg2")
+    environment.refuse_missing(request.base.package, "alembic", "psycopg2")
     seen.alembic = environment.version_of("alembic")
     # Alembic takes relative paths from where it is run, and the manual runs it from here.
     os.chdir(request.env_dir)
@@ -161,7 +160,8 @@ def _look_at_config(seen: Observation) -> None:
     seen.warnings += [*present.warnings, *seen.section.warnings]
     if not seen.section.reasons:
         return
-    seen.warnings += [f"[alembic] in {request.config_file}: {reason}." for reason in seen.section.reasons]
+    if present.present:  # that it comes where it was not is no surprise
+        seen.warnings += [f"[alembic] in {request.config_file}: {reason}." for reason in seen.section.reasons]
     if not request.config_enabled:
         lines = "; ".join(f"{name} = {value}" for name, value in seen.section.options().items())
         raise Refused(

@@ -73,10 +73,10 @@ def _as_wanted(seen: Observation, ask: Callable[[ask_app.Source | None], _T]) ->
     try:
         return ask(None if root is None else ask_app.Source(app, os.path.join(tree, root)))
     except Refused as refused:
-        code, cause, remedy = refused.problem.code, refused.problem.cause, refused.problem.remedy
-        if code == "app_failed" and seen.commits:
-            remedy = "Mend it, commit and push it, then run again."
-        raise Refused(code, cause.replace(tree, seen.request.source_dir), remedy) from None
+        found = refused.problem
+        mend = found.code == "app_failed" and seen.commits
+        remedy = "Mend it, commit and push it, then run again." if mend else found.remedy
+        raise Refused(found.code, found.cause.replace(tree, seen.request.source_dir), remedy) from None
 
 
 def _tree(seen: Observation) -> str:
