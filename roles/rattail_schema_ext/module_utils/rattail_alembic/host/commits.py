@@ -122,14 +122,19 @@ class Commits:
         return contents
 
     def tree(self, commit: str) -> str:
-        """A directory with the files of ``commit`` as they will lie in the checkout, submodules left out."""
+        """A directory with the files of ``commit`` as they will lie in the checkout, submodules left out.
+
+        :raises Refused: where git has not all of them.
+        """
         tree = Path(self._directory, "tree")
         if not tree.exists():
             tree.mkdir()
             # What filters put into the place of files may have to be fetched, and is nothing that is imported.
             (Path(self._directory) / "info" / "attributes").write_text("* -filter\n")
             where = ("-c", f"core.hooksPath={os.devnull}", f"--git-dir={self._directory}", "--work-tree=.")
-            git.run(*where, "checkout", "--quiet", "--force", "--detach", commit, directory=str(tree))
+            checkout = ("checkout", "--quiet", "--force", "--detach", commit)
+            # of a partial clone, what is missing is not fetched
+            git.run(*where, *checkout, directory=str(tree), repository=self._repository)
         return str(tree)
 
     def _cat(self, how: str, commit: str, names: Iterable[str]) -> bytes:
