@@ -11,6 +11,7 @@ op.create_table("poser_crate", sa.Column("id", sa.Integer))
 op.get_bind().execute(sa.text("select :secret").bindparams(secret="xyzzy"))
 op.execute("select 'postgresql://rattail:opensesame@db1/poser'")
 op.execute("select '%s'" % ("z" * 5000))
+op.execute("select '100 %', format('%I', 'poser_crate')")
 """
 
 
@@ -32,7 +33,8 @@ def test_a_real_run_shows_the_sql_under_each_revision(deployed: Server) -> None:
     assert lines[at + 2].startswith("+    select %(secret)s")
     assert lines[at + 3].startswith("+    select 'postgresql://rattail:")
     assert lines[at + 4].startswith("+    select 'zzz") and lines[at + 4].endswith(" …")
-    assert lines[at + 5 : at + 7] == [f"+poser {second} add colour", "+    alter table poser_crate add colour text"]
+    assert lines[at + 5] == "+    select '100 %', format('%I', 'poser_crate')"
+    assert lines[at + 6 : at + 8] == [f"+poser {second} add colour", "+    alter table poser_crate add colour text"]
     assert "opensesame" not in done.output and "xyzzy" not in done.output
     assert "executed" not in done.result
     settled(deployed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import zipfile
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support import environments
+from support.places import CACHE, POSER, locked
 from support.repository import Repository, git
 from support.server import HOST, Server
 from support.states import brought, check, difference, refused, state
@@ -197,9 +199,17 @@ def test_an_app_imported_from_elsewhere_is_put_right_or_refused(
     [
         (("alembic",), ["has no package 'alembic'", "-m pip install alembic"]),
         (("psycopg2",), ["has no package 'psycopg2'", "-m pip install psycopg2-binary"]),
-        (("rattail", "wuttjamaican"), ["has no package 'rattail'", "-m pip install rattail"]),
+        (("rattail", "wuttjamaican"), ["has no package 'rattail'", "-m pip install 'rattail[db]'"]),
+        (
+            ("rattail", "wuttjamaican", "alembic", "psycopg2"),
+            [
+                "has no packages 'rattail' and 'alembic' and 'psycopg2'",
+                "-m pip install 'rattail[db]' alembic psycopg2-binary",
+            ],
+        ),
+        (("alembic", "pip"), ["-m ensurepip && ", "-m pip install alembic"]),
     ],
-    ids=["alembic", "psycopg2", "rattail"],
+    ids=["alembic", "psycopg2", "rattail", "all", "pip, too"],
 )
 def test_a_package_that_is_missing_is_named_with_the_interpreter(
     deployed: Server, names: tuple[str, ...], words: list[str]
@@ -376,3 +386,115 @@ def test_a_password_among_pip_s_arguments_is_shown_nowhere(deployed: Server, wor
     assert run.rc == (0 if works else 2), run.output
     assert run.result["todo"] == ["source", "install"]
     assert [line for line in run.output.splitlines() if "opensesame" in line] == []
+
+
+# Which pip there is
+
+
+def has(server: Server, *requirements: str) -> None:
+    """Put other releases of packages into the server's environment, from a copy that is kept."""
+    name = "-".join(requirements).replace("==", "-")
+    kept = CACHE / "packages" / name
+    with locked(kept.with_suffix(".lock")):
+        if not kept.is_dir():
+            unfinished = kept.with_suffix(".new")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            server.pip("install", "--quiet", "--no-deps", "--target", str(unfinished), *requirements)
+            unfinished.rename(kept)
+    for path in kept.iterdir():
+        if path.name != "bin":
+            (packages(server) / path.name).symlink_to(path)
+
+
+SETUP_PY = """
+from setuptools import setup
+setup(
+    name="Poser",
+    version="0.1.0",
+    packages=["poser"],
+    install_requires=["psycopg2-binary"],
+    entry_points={"wutta.config.extensions": ["poser = poser.config:PoserConfig"]},
+)
+"""
+
+
+def by_setup_py(repository: Repository) -> str:
+    return repository.commit({"setup.py": SETUP_PY, "pyproject.toml": None}, "Build with setup.py")
+
+
+@pytest.mark.parametrize("below", ["", "src/"], ids=["at the top", "below src"])
+def test_an_app_that_has_a_setup_py_only_is_installed_once(make_server: Callable[..., Server], below: str) -> None:
+    """As Debian's pip does, which leaves a link in place of a record."""
+    server = make_server()
+    repository = server.repository
+    by_setup_py(repository)
+    if below:
+        (repository.path / "src").mkdir()
+        (repository.path / "poser").rename(repository.path / "src" / "poser")
+        text = SETUP_PY.replace("packages=", "package_dir={'': 'src'}, packages=")
+        repository.commit({"setup.py": text}, "Move the package")
+    server.vars["rattail_schema_ext_pip_extra_args"] = "--no-deps"
+    has(server, "pip==24.0", "setuptools==75.8.0", "wheel==0.45.1")
+    brought(server)
+    assert [*packages(server).glob("*.egg-link")] and not [*packages(server).glob("poser-*.dist-info")]
+    assert imported_from(server) == str(server.source_dir / below / "poser")
+    if below:
+        return
+    # what changes there is seen as well
+    repository.commit({"setup.py": SETUP_PY.replace("0.1.0", "0.2.0")})
+    assert brought(server).result["todo"] == ["source", "install"]
+    assert ask(server, "metadata.version('poser')") == "0.2.0"
+    shutil.rmtree(server.source_dir / "Poser.egg-info")
+    assert brought(server).result["todo"] == ["install"]
+    # and so is another way to build
+    repository.commit({"setup.py": None, "pyproject.toml": (POSER / "pyproject.toml").read_text()})
+    server.vars["rattail_schema_ext_pip_extra_args"] += " --no-build-isolation"
+    brought(server)
+    assert [*packages(server).glob("poser-*.dist-info")] and not [*packages(server).glob("*.egg-link")]
+
+
+def follow(server: Server, message: str) -> None:
+    """Do what a remedy says."""
+    [command] = re.findall(rf"[Rr]un {server.python} (-m .+?),", message)
+    done = subprocess.run([server.python, *command.split()], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_environment_without_pip_is_refused_where_the_app_is_to_be_installed(
+    make_server: Callable[..., Server],
+) -> None:
+    """As `uv venv` makes them."""
+    server = make_server()
+    without(server, "pip")
+    follow(server, refused(server, f"{server.python} has no pip", "rattail_schema_ext_install_enabled: false"))
+    brought(server)
+    # where nothing is to be installed, none is needed
+    for path in packages(server).glob("pip*"):
+        shutil.rmtree(path)
+    add_revision(server)
+    brought(server)
+
+
+def test_a_pip_that_is_too_old_for_how_the_app_is_built_is_refused(make_server: Callable[..., Server]) -> None:
+    """As Debian 11 has it."""
+    server = make_server()
+    newer = server.repository.commit_id
+    has(server, "pip==20.3.4", "setuptools==75.8.0")
+    message = refused(server, "has pip 20.3.4, which needs a setup.py alone for that: 21.3 and newer")
+    by_setup_py(server.repository)
+    server.vars["rattail_schema_ext_pip_extra_args"] = "--no-deps"
+    brought(server)
+    server.repository.git("reset", "--quiet", "--hard", newer)
+    assert refused(server, "has pip 20.3.4") == message
+    for path in packages(server).glob("pip*"):
+        path.unlink()
+    server.vars["rattail_schema_ext_pip_extra_args"] = "--no-deps --no-build-isolation"
+    brought(server)
+
+
+def test_a_python_that_is_too_old_is_named(deployed: Server) -> None:
+    """A program that says what an old Python says of itself: none is to be had everywhere."""
+    deployed.python.unlink()
+    deployed.python.write_text('#!/bin/sh\n[ "$1" = -c ] && echo 3 8 && exit\nexit 1\n')
+    deployed.python.chmod(0o755)
+    refused(deployed, f"{deployed.python} is Python 3.8, and the role needs 3.9 or newer", "python3 -m venv")

@@ -46,9 +46,7 @@ def walk(
 
 def follow(command: str) -> None:
     """Run a command as somebody types it."""
-    done = subprocess.run(
-        command, shell=True, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
 
 
@@ -67,9 +65,7 @@ def setting(remedy: str, name: str) -> Variables:
 
 
 @pytest.mark.parametrize("code", WALKS)
-def test_it_helps_when_it_is_followed_to_the_letter(
-    request: pytest.FixtureRequest, code: str
-) -> None:
+def test_it_helps_when_it_is_followed_to_the_letter(request: pytest.FixtureRequest, code: str) -> None:
     playbook, fixture, function = WALKS[code]
     server: Server = request.getfixturevalue(fixture)
     path = function(server)
@@ -87,11 +83,7 @@ def test_it_helps_when_it_is_followed_to_the_letter(
 
 
 def test_no_remedy_is_forgotten() -> None:
-    told = set(
-        re.findall(
-            r"^\| `(\w+)` \|", (ROOT / "docs" / "refusals.md").read_text(), re.MULTILINE
-        )
-    )
+    told = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "refusals.md").read_text(), re.MULTILINE))
     known = [*WALKS, *ELSEWHERE, *ONLY_WORDS]
     assert sorted(known) == sorted(told)
     for code, test in ELSEWHERE.items():
@@ -106,9 +98,7 @@ def test_no_remedy_is_forgotten() -> None:
 def app_elsewhere(server: Server) -> Walk:
     server.pip("uninstall", "--quiet", "--yes", "poser")
     remedy = yield {f"{PREFIX}install_enabled": False}
-    follow(
-        remedy.partition(": ")[2].removesuffix(".") + " --no-build-isolation --quiet"
-    )
+    follow(remedy.partition(": ")[2].removesuffix(".") + " --no-build-isolation --quiet")
     return None
 
 
@@ -188,11 +178,7 @@ def source_remote_missing(server: Server) -> Walk:
     server.git("remote", "remove", "origin")
     server.repository.add_revision("add crates", upgrade_sql=CRATE)
     remedy = yield {}
-    follow(
-        in_brackets(remedy)
-        .partition(",")[0]
-        .replace("URL", str(server.repository.path))
-    )
+    follow(in_brackets(remedy).partition(",")[0].replace("URL", str(server.repository.path)))
     return None
 
 
@@ -272,9 +258,7 @@ def config_bom(server: Server) -> Walk:
 @walk()
 def config_duplicate(server: Server) -> Walk:
     text = server.config.read_text()
-    server.config.write_text(
-        text + "\n[alembic]\nscript_location = rattail.db:alembic\n"
-    )
+    server.config.write_text(text + "\n[alembic]\nscript_location = rattail.db:alembic\n")
     remedy = yield {}
     assert remedy.startswith("Remove one of the two")
     server.config.write_text(text)
@@ -310,14 +294,10 @@ def config_unmanaged(server: Server) -> Walk:
 @walk()
 def locations_unclear(server: Server) -> Walk:
     section = server.alembic_section()
-    spoilt = section.replace("versions rattail", "versions:rattail").replace(
-        "= space", "= os"
-    )
+    spoilt = section.replace("versions rattail", "versions:rattail").replace("= space", "= os")
     server.write_config(alembic=spoilt)
     remedy = yield {}
-    [(locations, separator)] = re.findall(
-        r"(version_locations = [^(]+?) \(.*\) and (path_separator = space)", remedy
-    )
+    [(locations, separator)] = re.findall(r"(version_locations = [^(]+?) \(.*\) and (path_separator = space)", remedy)
     script = section.partition("version_locations")[0]
     server.write_config(alembic=f"{script}{locations}\n{separator}\n")
     return None
@@ -326,11 +306,7 @@ def locations_unclear(server: Server) -> Walk:
 @walk()
 def script_location_lines(server: Server) -> Walk:
     text = server.config.read_text()
-    server.config.write_text(
-        text.replace(
-            "script_location = rattail.db:alembic", "script_location =\n  a\n  b"
-        )
-    )
+    server.config.write_text(text.replace("script_location = rattail.db:alembic", "script_location =\n  a\n  b"))
     remedy = yield {}
     assert remedy == "Keep the one with Alembic's env.py."
     server.config.write_text(text)
@@ -350,9 +326,7 @@ def database_unconfigured(server: Server) -> Walk:
     [line] = re.findall(r"^default\.url = .*$", text, re.MULTILINE)
     server.config.write_text(text.replace(line, ""))
     remedy = yield {}
-    found = re.fullmatch(
-        r"Add (\S+)(?: = \S+)? in section \[(\S+)\] of (\S+)\.", remedy
-    )
+    found = re.fullmatch(r"Add (\S+)(?: = \S+)? in section \[(\S+)\] of (\S+)\.", remedy)
     assert found and found[1] in line, remedy
     server.config.write_text(text)
     return None
@@ -385,9 +359,7 @@ def unstamped(server: Server) -> Walk:
     server.sql("delete from alembic_version")
     remedy = yield {}
     assert "playbooks/baseline.yml" in remedy
-    done = server.run_role(
-        {f"{PREFIX}baseline_revision": ["heads"]}, playbook="baseline"
-    )
+    done = server.run_role({f"{PREFIX}baseline_revision": ["heads"]}, playbook="baseline")
     assert done.rc == 0, done.output
     return None
 
@@ -404,9 +376,7 @@ def branch_unstamped(server: Server) -> Walk:
 
 @walk()
 def revision_uncommitted(server: Server) -> Walk:
-    Repository(server.source_dir).add_revision(
-        "add crates", upgrade_sql=CRATE, commit=False
-    )
+    Repository(server.source_dir).add_revision("add crates", upgrade_sql=CRATE, commit=False)
     return setting((yield {}), "allow_uncommitted_revisions")
 
 
@@ -489,9 +459,7 @@ def heads_several(server: Server) -> Walk:
             down_revision=POSER_HEAD,
         )
     assert server.run_role().rc == 0
-    return setting(
-        (yield {f"{PREFIX}revision_message": "add shelves"}), "revision_merge"
-    )
+    return setting((yield {f"{PREFIX}revision_message": "add shelves"}), "revision_merge")
 
 
 @walk("revision")
@@ -574,9 +542,7 @@ def rows_overlap(server: Server) -> Walk:
     server.repository.add_revision("add crates", upgrade_sql=CRATE)
     server.sql("insert into alembic_version values (%s)", POSER_FIRST)
     remedy = yield {}
-    assert (
-        remedy == "Find out who wrote that row, and delete it from the version table."
-    )
+    assert remedy == "Find out who wrote that row, and delete it from the version table."
     server.sql("delete from alembic_version where version_num = %s", POSER_FIRST)
     return None
 
@@ -584,9 +550,7 @@ def rows_overlap(server: Server) -> Walk:
 @walk()
 def database_url_invalid(server: Server) -> Walk:
     text = server.config.read_text()
-    server.config.write_text(
-        text.replace(server.database.url, "postgresql://user:p@ss:word@[host/database")
-    )
+    server.config.write_text(text.replace(server.database.url, "postgresql://user:p@ss:word@[host/database"))
     remedy = yield {}
     assert "Write it as postgresql://" in remedy
     server.config.write_text(text)
@@ -600,11 +564,7 @@ def database_unsupported(server: Server) -> Walk:
     server.config.write_text(text.replace(server.database.url, other))
     remedy = yield {}
     [written] = re.findall(r"Write (\S+://) instead", remedy)
-    server.config.write_text(
-        text.replace(
-            server.database.url, other.replace("postgresql+asyncpg://", written)
-        )
-    )
+    server.config.write_text(text.replace(server.database.url, other.replace("postgresql+asyncpg://", written)))
     return None
 
 
@@ -660,9 +620,7 @@ def baseline_table_missing(server: Server) -> Walk:
 @walk()
 def database_unreachable(server: Server) -> Walk:
     text = server.config.read_text()
-    server.config.write_text(
-        text.replace(f"/{server.database.name}", "/nothing")
-    )
+    server.config.write_text(text.replace(f"/{server.database.name}", "/nothing"))
     remedy = yield {}
     assert remedy == "Create it, or correct the database URL in the config file."
     server.config.write_text(text)
@@ -720,9 +678,7 @@ ONLY_WORDS = {
         "the sentence names what there is to choose from, if anything",
     ),
     **dict.fromkeys(_ANOTHER_RUN.split(), "to run again is all there is to do"),
-    **dict.fromkeys(
-        _ANOTHER_HOST.split(), "the host is to get a program, a package, or room"
-    ),
+    **dict.fromkeys(_ANOTHER_HOST.split(), "the host is to get a program, a package, or room"),
     **dict.fromkeys(
         _NOT_ROOT.split(),
         "root, as whom the tests may run, reads and writes everything",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import datetime
 import re
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from support.revisions import add_model, edit, script, scripts, write
 from support.server import Server
 
@@ -375,6 +377,12 @@ def test_a_hook_that_spoils_the_script_leaves_none(deployed: Server) -> None:
     answer = write(deployed)
     assert "After the hooks of [post_write_hooks] the script" in answer["failure"]
     assert scripts(deployed) == before
+    # nor does one that cannot be run
+    deployed.config.write_text(deployed.config.read_text().replace("executable = sh", "executable = /nowhere/sh"))
+    answer = write(deployed)
+    assert "A hook of [post_write_hooks] in " in answer["failure"] and "/nowhere/sh" in answer["failure"]
+    assert answer["failure"].endswith("Correct the hook or remove it, then run again.")
+    assert scripts(deployed) == before
 
 
 def test_the_model_that_the_manual_s_command_spoils_is_written_clean(deployed: Server) -> None:
@@ -398,3 +406,19 @@ def test_the_model_that_the_manual_s_command_spoils_is_written_clean(deployed: S
     applied = upgrade(deployed)
     assert (applied["failure"], applied["violations"]) == ("", [])
     assert deployed.database.tables("poser_shelf") == ["poser_shelf"]
+
+
+@pytest.mark.parametrize("recursive", [True, False])
+def test_a_file_template_with_directories_is_followed_where_alembic_looks_there(
+    deployed: Server, recursive: bool
+) -> None:
+    options = f"file_template = %%(year)d/%%(slug)s/%%(rev)s\nrecursive_version_locations = {str(recursive).lower()}\n"
+    deployed.write_config(alembic=deployed.alembic_section() + options)
+    add_model(deployed, SHELF)
+    answer = write(deployed, "add coupons")
+    assert answer["failure"] == "", answer
+    path, new = Path(answer["revision"]["path"]), answer["revision"]["revision"]
+    below = Path(str(datetime.date.today().year), "add_coupons") if recursive else Path()
+    assert path == deployed.versions / below / f"{new}.py" and path.exists()
+    deployed.alembic("upgrade", "heads")
+    assert new in deployed.database.heads()

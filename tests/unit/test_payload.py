@@ -73,3 +73,14 @@ def test_each_file_is_compiled_once(tmp_path: Path) -> None:
     assert int(number) > 20
     # the package itself is found by zipimport
     assert twice.strip() == "['__init__.py']"
+
+
+def test_what_explains_an_old_python_is_run_by_one() -> None:
+    """Modules that came with Python 3.9, the first that the role runs on, are not there."""
+    program = (
+        "import sys; sys.modules.update(dict.fromkeys(['graphlib', 'zoneinfo'])); sys.path.insert(0, sys.argv[1])\n"
+        "from rattail_alembic.observe import first_look, observation, report, request"
+    )
+    command = [sys.executable, "-c", program, str(ROLE / "module_utils")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 import rattail_alembic_config
 from alembic_section import MANUAL
 from ansible.module_utils.rattail_alembic.config import file as config_file
-from ansible.module_utils.rattail_alembic.problem import Refused
+from ansible.module_utils.rattail_alembic.problem import Problem, Refused
 from ansible.module_utils.testing import patch_module_args
 
 BEFORE = (
@@ -215,3 +216,39 @@ def test_its_documentation_renders() -> None:
         assert documented["type"] == option["type"]
         assert documented.get("required", False) == option.get("required", False)
         assert documented.get("default") == option.get("default")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+@pytest.mark.parametrize("mine", [True, False])
+def test_what_lets_the_user_read_the_file_does(config: Path, mine: bool) -> None:
+    nobody = pwd.getpwnam("nobody")
+    above = [each for each in config.parents if each.stat().st_mode & 0o001 == 0]
+    modes = {each: each.stat().st_mode for each in above}
+    config.chmod(0 if mine else 0o600)
+    if mine:
+        os.chown(config, nobody.pw_uid, -1)
+
+    def refused() -> Problem | None:
+        os.seteuid(nobody.pw_uid)
+        try:
+            config_file.read(str(config))
+        except Refused as refused:
+            return refused.problem
+        finally:
+            os.seteuid(0)
+        return None
+
+    try:
+        problem = refused()
+        assert problem and f"namei -l {config} shows which" in problem.remedy
+        for each in above:
+            each.chmod(0o711)
+        problem = refused()
+        assert problem and problem.code == "config_forbidden"
+        command = problem.remedy.partition(": ")[2].rstrip(".")
+        assert command.startswith("chmod" if mine else "chown nobody")
+        subprocess.run(command, shell=True, check=True)
+        assert refused() is None
+    finally:
+        for each, mode in modes.items():
+            each.chmod(mode)

@@ -37,6 +37,21 @@ SAID: dict[str, tuple[Any, str]] = {
 }
 
 
+def test_of_a_table_that_is_missing_altogether_nothing_more_is_said() -> None:
+    other = sa.Table("poser_y", TABLE.metadata, sa.Column("id", sa.Integer()))
+    of_table = sa.Index("ix_poser_x", TABLE.c.id)
+    of_other = sa.Index("ix_poser_y", other.c.id)
+    for verb in ("add", "remove"):
+        found = [
+            (f"{verb}_table", TABLE),
+            (f"{verb}_index", of_table),
+            (f"{verb}_fk", KEY),
+            (f"{verb}_index", of_other),
+        ]
+        assert drift.sentences(found) == [*drift.words(found[0]), *drift.words(found[3])]
+    assert drift.sentences(found[1:]) == [each for one in found[1:] for each in drift.words(one)]
+
+
 @pytest.mark.parametrize("what", SAID)
 def test_a_difference_is_said_in_a_sentence(what: str) -> None:
     difference, sentence = SAID[what]

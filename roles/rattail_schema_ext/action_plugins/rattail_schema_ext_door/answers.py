@@ -18,6 +18,9 @@ def after_change(before: Answer, change: Answer) -> Answer:
     for each in fields(Answer):
         if each.metadata["change"]:
             setattr(before, each.name, getattr(change, each.name))
+    if before.state == "unknown":
+        for name in ("pending", "heads", "current_before", "database"):
+            setattr(before, name, getattr(change, name))
     return _now(before, change, change.summary)
 
 
@@ -28,7 +31,8 @@ def after_look(before: Answer, look: Answer) -> Answer:
 
 def _now(before: Answer, now: Answer, summary: Iterable[str]) -> Answer:
     before.changed, before.msg = now.changed, now.msg
-    before.state, before.current_after, before.branches = now.state, now.current_after, now.branches
+    before.state, before.state_reason = now.state, now.state_reason
+    before.current_after, before.branches = now.current_after, now.branches
     before.source.after = now.source.after
     before.problems = now.problems
     before.warn(*now.warnings)

@@ -176,7 +176,8 @@ def draft(wanted: Draft) -> Drafted:
             "branch_label": wanted.label or None,
             "version_path": wanted.version_path,
         }
-        revisions: Any = RevisionContext(config, _scripts(wanted), arguments)
+        scripts = _scripts(wanted)
+        revisions: Any = RevisionContext(config, scripts, arguments)
         chosen: dict[str, Any] = {}
 
         def compare(_script: Any, rows: Any, context: Any) -> list[Any]:
@@ -187,7 +188,7 @@ def draft(wanted: Draft) -> Drafted:
         more = {"template_args": revisions.template_args, "revision_context": revisions}
         run_env(config, compare, dont_mutate=True, directories=wanted.directories, **more)
         if any(not each.upgrade_ops.is_empty() for each in revisions.generated_revisions):
-            chosen.update(_made(next(revisions.generate_scripts()), wanted))
+            chosen.update(_made(next(revisions.generate_scripts()), scripts, wanted))
         report({"event": "drafted", **chosen})
 
     return _drafted(work, "The app's env.py", wanted)
@@ -199,10 +200,11 @@ def merge(wanted: Draft) -> Drafted:
     def work(report: Report) -> None:
         from alembic.util import rev_id
 
-        made = _scripts(wanted).generate_revision(
+        scripts = _scripts(wanted)
+        made = scripts.generate_revision(
             rev_id(), wanted.message, refresh=True, head=wanted.head, version_path=wanted.version_path, imports=""
         )
-        report({"event": "drafted", **_made(made, wanted)})
+        report({"event": "drafted", **_made(made, scripts, wanted)})
 
     return _drafted(work, "The merge", wanted)
 
@@ -214,11 +216,14 @@ def _scripts(wanted: Draft) -> Any:
     return script
 
 
-def _made(made: Any, wanted: Draft) -> dict[str, str]:
+def _made(made: Any, scripts: Any, wanted: Draft) -> dict[str, str]:
     """The ``revision`` and the ``text``, with its imports in order, of a script that Alembic made; and its ``file``."""
+    recursive = getattr(scripts, "recursive_version_locations", False)
     text = tidy(Path(made.path).read_text(encoding="utf-8"), sys.modules, trim=wanted.trim)
     Path(made.path).write_text(text, encoding="utf-8")
-    return {"revision": made.revision, "file": os.path.basename(made.path), "text": text}
+    # A file_template may have directories in it, in which Alembic finds a file only where it looks there.
+    below = wanted.version_path if recursive else os.path.dirname(made.path)
+    return {"revision": made.revision, "file": os.path.relpath(made.path, below), "text": text}
 
 
 def _drafted(work: Callable[[Report], None], what: str, wanted: Draft) -> Drafted:
@@ -252,15 +257,20 @@ def post_write_hooks(config_file: str, path: str) -> list[str]:
         run_hooks(path, script_directory(config).hooks)
         report({"event": "hooks", "names": hooks.replace(",", " ").split()})
 
-    names: list[str] = answer(in_child(work), "hooks", "A hook of [post_write_hooks]", config_file)["names"]
-    try:
-        compile(Path(path).read_bytes(), path, "exec", dont_inherit=True)
-    except (SyntaxError, ValueError, OSError) as error:
-        raise Refused(
-            "hook_failed",
-            f"After the hooks of [post_write_hooks] the script {path} cannot be read: {error}.",
-            "Correct the hook or remove it, then run again.",
-        ) from None
+    outcome = in_child(work)
+    said, error = outcome.last("hooks"), outcome.error
+    cause = ""
+    if said is None:
+        words = f"{error['type']}: {error['message']}" if error else f"the process {outcome.ending}"
+        cause = f"A hook of [post_write_hooks] in {config_file} cannot be run: {words.rstrip('.')}."
+    else:
+        try:
+            compile(Path(path).read_bytes(), path, "exec", dont_inherit=True)
+        except (SyntaxError, ValueError, OSError) as failed:
+            cause = f"After the hooks of [post_write_hooks] the script {path} cannot be read: {failed}."
+    if cause:
+        raise Refused("hook_failed", cause, "Correct the hook or remove it, then run again.")
+    names: list[str] = said["names"] if said else []
     return names
 
 

@@ -59,7 +59,7 @@ def _judge(request: Request, answer: Answer, tried: Attempts, place: str) -> Non
     error, begun = tried.outcome.error, tried.outcome.unfinished
     passed = error["type"] == "Rehearsed" if error else not tried.outcome.ending
     if passed:
-        answer.warn(*(f"In the rehearsal, revision {each}" for each in failure.allowed(tried)))
+        # What the policy only warns of, the upgrade itself tells.
         return
     failure.report_events(answer, tried)
     if error and request.rehearsal == TRANSACTION:

@@ -187,7 +187,7 @@ def look_afterwards(ready: Ready, answer: Answer) -> Ready:
     """Look again and bring ``answer`` up to date: what the version table says counts, not what the process said."""
     after = look(ready.request)
     if after.plan is None:
-        why = after.problems[0]
+        why = after.not_yet or after.problems[0]
         cause = f"The run has ended, but the database cannot be looked at afterwards: {why.cause}"
         raise Refused(why.code, cause, why.remedy)
     bring_up_to_date(answer, report.answer(after))

@@ -18,10 +18,11 @@ def read(path: str) -> bytes:
     try:
         return Path(path).read_bytes()
     except PermissionError:
+        user = user_name(os.geteuid())
         raise Refused(
             "config_forbidden",
-            f"The config file {path} cannot be read by {user_name(os.geteuid())}.",
-            f"Let that user read it: chown or chgrp {path}.",
+            f"The config file {path} cannot be read by {user}.",
+            _let_read(path, user),
         ) from None
     except OSError as error:
         raise Refused(
@@ -30,6 +31,15 @@ def read(path: str) -> bytes:
             "Create it with the database's URL (default.url in [rattail.db] or [wutta.db]), "
             "or correct rattail_schema_ext_config_file.",
         ) from None
+
+
+def _let_read(path: str, user: str) -> str:
+    """What is to be done so that ``user``, who runs this, may read the file."""
+    try:
+        mine = os.stat(path).st_uid == os.geteuid()
+    except PermissionError:
+        return f"Open the directory above it that is closed (namei -l {path} shows which), or move the file."
+    return f"Let that user read it: {'' if mine else f'chown {user} {path} && '}chmod u+r {path}."
 
 
 def owner(path: str) -> str:

@@ -144,6 +144,22 @@ class Commits:
         """
         return _blobs(self._cat("--batch", commit, names), names)
 
+    def tree(self, commit: str) -> str:
+        """A directory with the files of ``commit`` as they will lie in the checkout, submodules left out.
+
+        :raises Refused: where git has not all of them.
+        """
+        tree = Path(self._directory, "tree")
+        if not tree.exists():
+            tree.mkdir()
+            # What filters put into the place of files may have to be fetched, and is nothing that is imported.
+            (Path(self._directory) / "info" / "attributes").write_text("* -filter\n")
+            where = ("-c", f"core.hooksPath={os.devnull}", f"--git-dir={self._directory}", "--work-tree=.")
+            checkout = ("checkout", "--quiet", "--force", "--detach", commit)
+            # of a partial clone, what is missing is not fetched
+            git.run(*where, *checkout, directory=str(tree), repository=self._repository)
+        return str(tree)
+
     def _cat(self, how: str, commit: str, names: Iterable[str]) -> bytes:
         asked = "".join(f"{commit}:{name}\n" for name in names).encode(errors="surrogateescape")
         return git.run("cat-file", how, "--follow-symlinks", directory=self._directory, stdin=asked)

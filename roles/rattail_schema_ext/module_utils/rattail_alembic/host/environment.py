@@ -11,7 +11,7 @@ import os
 import pwd
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,12 @@ from urllib.parse import unquote, urlparse
 from ..problem import Refused
 from . import distributions
 
-PACKAGING_FILES = ("pyproject.toml", "setup.py", "setup.cfg")
+PYPROJECT, SETUP_PY = "pyproject.toml", "setup.py"
+PACKAGING_FILES = (PYPROJECT, SETUP_PY, "setup.cfg")
+# The oldest Python that the role's modules run on, and the oldest pip that installs as editable what a build backend
+# makes.
+PYTHON_FLOOR = (3, 9)
+PIP_FLOOR = (21, 3)
 
 
 def refuse_wrong_user(user: str) -> None:
@@ -72,13 +77,17 @@ def explain_from_outside(env_dir: str, user: str) -> Refused:
     try:
         # without our terminal and input: it is that user's program
         apart: dict[str, Any] = {"cwd": "/", "stdin": subprocess.DEVNULL, "start_new_session": True}
-        subprocess.run([python, "-c", "import sys"], capture_output=True, check=True, **apart, **identity)
+        asked = [python, "-c", "import sys; print(*sys.version_info[:2])"]
+        said = subprocess.run(asked, capture_output=True, check=True, **apart, **identity).stdout.split()
     except OSError as error:
         why = error.strerror or str(error)
     except subprocess.CalledProcessError as error:
         lines = error.stderr.decode(errors="replace").strip().splitlines()
         why = lines[-1].rstrip(".") if lines else f"it ends with {error.returncode}"
     else:
+        version = tuple(int(part) for part in said if part.isdigit())
+        if version and version < PYTHON_FLOOR:
+            return _old_python(python, version)
         return Refused(
             "look_failed",
             f"{python} works, but the look at the host as {user!r} failed.",
@@ -92,6 +101,46 @@ def explain_from_outside(env_dir: str, user: str) -> Refused:
     )
 
 
+def refuse_old_python() -> None:
+    """:raises Refused: where this Python is older than those the role is made for."""
+    if sys.version_info < PYTHON_FLOOR:
+        raise _old_python(sys.executable, sys.version_info)
+
+
+def _old_python(python: str, version: Sequence[Any]) -> Refused:
+    its, floor = (".".join(map(str, each[:2])) for each in (version, PYTHON_FLOOR))
+    return Refused(
+        "python_too_old",
+        f"{python} is Python {its}, and the role needs {floor} or newer.",
+        "Make the environment anew with a newer Python (python3 -m venv), and install the app's base into it.",
+    )
+
+
+def refuse_unable_pip(files: Collection[str]) -> None:
+    """:raises Refused: where this environment has no pip that can install a source as editable.
+
+    :param files: which of ``PACKAGING_FILES`` the source has.
+    """
+    if importlib.util.find_spec("pip") is None:
+        able = importlib.util.find_spec("ensurepip")
+        first = "" if able else "Install the operating system's python3-venv, then "
+        raise Refused(
+            "pip_missing",
+            f"The app has to be installed, and {sys.executable} has no pip.",
+            f"{first}{'run' if first else 'Run'} {sys.executable} -m ensurepip, or install it yourself and set"
+            " rattail_schema_ext_install_enabled: false.",
+        )
+    version = distributions.version("pip") or ""
+    by_setup_py = SETUP_PY in files and PYPROJECT not in files
+    if not by_setup_py and () < version_tuple(version) < PIP_FLOOR:
+        raise Refused(
+            "pip_too_old",
+            f"The app has to be installed, and {sys.executable} has pip {version}, which needs a {SETUP_PY} alone for"
+            f" that: {PIP_FLOOR[0]}.{PIP_FLOOR[1]} and newer do not.",
+            f"Run {sys.executable} -m pip install --upgrade pip, then run again.",
+        )
+
+
 def version_of(distribution: str) -> str:
     """:raises Refused: where ``distribution`` is not installed."""
     version = distributions.version(distribution)
@@ -100,18 +149,25 @@ def version_of(distribution: str) -> str:
     return version
 
 
-def refuse_missing(package: str) -> None:
-    """:raises Refused: where ``package`` cannot be imported here."""
-    if importlib.util.find_spec(package) is None:
-        raise _missing(package)
+def refuse_missing(*packages: str) -> None:
+    """:raises Refused: where one of ``packages`` cannot be imported here."""
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    if missing:
+        raise _missing(*missing)
 
 
-def _missing(package: str) -> Refused:
-    advice = "psycopg2-binary" if package == "psycopg2" else package
+# What is installed so that a package can be imported, where that has another name.
+_BRINGS = {"psycopg2": "psycopg2-binary", "rattail": "'rattail[db]'", "wuttjamaican": "'WuttJamaican[db]'"}
+
+
+def _missing(*packages: str) -> Refused:
+    several = f"packages {' and '.join(map(repr, packages))}" if len(packages) > 1 else f"package {packages[0]!r}"
+    names = " ".join(_BRINGS.get(package, package) for package in packages)
+    first = "" if importlib.util.find_spec("pip") else f"{sys.executable} -m ensurepip && "
     return Refused(
         "package_missing",
-        f"{sys.executable} has no package {package!r}.",
-        f"Install it: {sys.executable} -m pip install {advice}.",
+        f"{sys.executable} has no {several}.",
+        f"Install what is missing: {first}{sys.executable} -m pip install {names}.",
     )
 
 
@@ -154,25 +210,28 @@ def install_reason(app: str, source_dir: str) -> str:
         return f"{app} is not installed"
     if not is_below(found, source_dir):
         return f"{app} is imported from {found}"
-    record = _editable_record(source_dir)
-    if record is None:
+    record, metadata = _editable_record(source_dir, found)
+    if not record:
         return f"{app} is not an editable install of {source_dir}"
     installed = os.stat(record).st_mtime
     for name in PACKAGING_FILES:
         path = os.path.join(source_dir, name)
         if os.path.exists(path) and os.stat(path).st_ctime > installed:
             return f"{name} changed since the install"
-    dist_info = os.path.dirname(record)
-    if distributions.surely_met(dist_info):
+    if distributions.surely_met(metadata):
         return ""
     from importlib.metadata import PathDistribution
 
-    requires = PathDistribution(Path(dist_info)).requires or ()
+    requires = PathDistribution(Path(metadata)).requires or ()
     return next((f"the dependency {unmet} is not met" for unmet in _unmet(requires)), "")
 
 
-def _editable_record(source_dir: str) -> str | None:
-    """pip's record (PEP 610) of the editable install of ``source_dir``."""
+def _editable_record(source_dir: str, package: str) -> tuple[str, str]:
+    """The file in which pip keeps that ``source_dir`` is installed as editable, and the directory of the metadata.
+
+    Where a build backend made the install, a record by PEP 610. Where ``setup.py develop`` did, a link to the place in
+    the source that has the metadata and the directory ``package``. Empty where there is neither.
+    """
     for directory in sys.path:
         for record in glob.glob(os.path.join(glob.escape(directory), "*.dist-info", "direct_url.json")):
             try:
@@ -182,8 +241,13 @@ def _editable_record(source_dir: str) -> str | None:
             url = urlparse(content.get("url", ""))
             editable = content.get("dir_info", {}).get("editable", False)
             if editable and url.scheme == "file" and is_same(unquote(url.path), source_dir):
-                return record
-    return None
+                return record, os.path.dirname(record)
+        for link in glob.glob(os.path.join(glob.escape(directory), "*.egg-link")):
+            place = Path(link).read_text(encoding="utf-8", errors="surrogateescape").partition("\n")[0]
+            for metadata in glob.glob(os.path.join(glob.escape(place), "*.egg-info")):
+                if is_below(place, source_dir) and is_below(package, place):
+                    return link, metadata
+    return "", ""
 
 
 def _unmet(requires: Iterable[str], extra: str = "") -> Iterator[str]:

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from importlib.machinery import ModuleSpec, PathFinder
 from typing import Any
 
 from ..cores import Core
@@ -30,12 +32,38 @@ class _Answered(Exception):
     """The app's own code has said what was asked."""
 
 
+class Source:
+    """Has ``package``, and what is above it, imported from the directory ``root``, whatever else is installed.
+
+    So the app is asked as it is at a commit that is not checked out, or before it is installed.
+    """
+
+    def __init__(self, package: str, root: str) -> None:
+        self._package = package
+        self._root = root
+
+    def first(self) -> None:
+        """Have this process import from there."""
+        # An editable install may have a finder of its own, and env.py a path.
+        sys.meta_path.insert(0, self)
+        sys.path.append(self._root)
+
+    def find_spec(self, name: str, _path: Any = None, _target: Any = None) -> ModuleSpec | None:
+        """What the import system asks; None for what it is to look for as ever."""
+        if not f"{self._package}.".startswith(f"{name}."):
+            return None
+        spec = PathFinder.find_spec(name, [os.path.join(self._root, *name.split(".")[:-1])])
+        # A namespace has other places, too.
+        return spec if spec and (spec.origin or name == self._package) else None
+
+
 def version_table(
-    config_file: str, options: Mapping[str, str], database: str, incarnation: str
+    config_file: str, options: Mapping[str, str], source: Source | None, database: str, incarnation: str
 ) -> tuple[tuple[str, ...], str, int]:
     """The version rows as the app's own ``env.py`` leads to them, their table's name, with a schema it gives, and how
     many characters that takes; 0 where there is no limit, or it is not known.
 
+    :param source: where the app is to be imported from; None where it is installed as it is wanted.
     :param database: the one that the config leads to, and ``incarnation`` which that is (``contents.INCARNATION``).
     :raises Refused: where ``env.py`` fails, or leads to another.
     """
@@ -54,7 +82,7 @@ def version_table(
         with suppress(_Answered):
             run_env(alembic_config(config_file, options), steps, dont_mutate=True)
 
-    said = answer(in_child(work), "rows", "The app's env.py", config_file)
+    said = answer(_child(work, source), "rows", "The app's env.py", config_file)
     if said["incarnation"] != incarnation:
         raise database_other(said["database"], database)
     return tuple(sorted(said["rows"])), said["table"], max(said["width"] or 0, 0)
@@ -67,7 +95,7 @@ def database_other(found: str, wanted: str) -> Refused:
 
 
 def revisions(
-    config_file: str, options: Mapping[str, str], directories: Sequence[tuple[str, str]]
+    config_file: str, options: Mapping[str, str], source: Source | None, directories: Sequence[tuple[str, str]]
 ) -> list[dict[str, Any]]:
     """What Alembic itself finds in version locations, for files that only it can read.
 
@@ -93,7 +121,7 @@ def revisions(
         ]
         report({"event": "revisions", "revisions": found})
 
-    found: list[dict[str, Any]] = answer(in_child(work), "revisions", "A revision file", config_file)["revisions"]
+    found: list[dict[str, Any]] = answer(_child(work, source), "revisions", "A revision file", config_file)["revisions"]
     for each in found:
         path = os.path.realpath(each["path"])
         inside = (spec for spec, directory in directories if path.startswith(os.path.realpath(directory) + os.sep))
@@ -105,7 +133,7 @@ def _names(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else list(value or ())
 
 
-def database_url(config_file: str, core: Core) -> str:
+def database_url(config_file: str, core: Core, source: Source | None) -> str:
     """The database URL that the app's own configuration machinery comes to; refused where it has none."""
 
     def work(report: Report) -> None:
@@ -121,8 +149,19 @@ def database_url(config_file: str, core: Core) -> str:
         url = engine.url.set(username=user, password=password)
         report({"event": "url", "url": url.render_as_string(hide_password=False)})
 
-    found: str = answer(in_child(work), "url", "The app's configuration", config_file)["url"]
+    found: str = answer(_child(work, source), "url", "The app's configuration", config_file)["url"]
     return found
+
+
+def _child(work: Callable[[Report], None], source: Source | None) -> Outcome:
+    """What became of ``work`` in a child that imports the app from ``source``."""
+
+    def prepared(report: Report) -> None:
+        if source:
+            source.first()
+        work(report)
+
+    return in_child(prepared)
 
 
 def answer(outcome: Outcome, name: str, what: str, config_file: str) -> Event:

@@ -207,11 +207,16 @@ def _describe(error: BaseException) -> Event:
         "event": "error",
         "type": type(error).__name__,
         "message": mask(message).partition("\n")[0],
-        "statement": mask(str(getattr(error, "statement", None) or "")),
+        "statement": mask(_as_written(str(getattr(error, "statement", None) or ""))),
         "sqlstate": getattr(origin, "pgcode", None) or getattr(origin, "sqlstate", None) or "",
         "problem": error.problem.as_dict() if isinstance(error, Refused) else None,
         "trace": mask("".join(traceback.format_exception(type(error), error, error.__traceback__))),
     }
+
+
+def _as_written(sql: str) -> str:
+    """A statement as the server gets it: SQLAlchemy doubles each ``%`` for the driver."""
+    return sql.replace("%%", "%")
 
 
 _CHARACTERS = 2_000
@@ -232,7 +237,7 @@ class Statements:
     def add(self, text: str) -> None:
         """A statement is executed."""
         # masked before it is cut, since half a password is one, too
-        words = mask(" ".join(text.split()))
+        words = mask(" ".join(_as_written(text).split()))
         if self._bounded:
             words = words if len(words) <= _CHARACTERS else f"{words[:_CHARACTERS]} …"
             if self._more or len(words) > self._room:

@@ -4,9 +4,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 _KINDS = {"fk": "foreign key", "table_comment": "comment of table"}
+
+
+def sentences(differences: Sequence[Any]) -> list[str]:
+    """Sentences about what ``compare_metadata`` found; of a table that is missing altogether, that alone."""
+    missing = {each[1].fullname for each in differences if each[0] in ("add_table", "remove_table")}
+    return [said for each in differences if _table_of(each) not in missing for said in words(each)]
+
+
+def _table_of(difference: Any) -> str:
+    """The table of an index or a constraint; empty for other differences."""
+    subject = difference[1] if isinstance(difference, tuple) else None
+    return getattr(getattr(subject, "table", None), "fullname", "")
 
 
 def words(difference: Any) -> list[str]:

@@ -233,7 +233,7 @@ def _drift(context: Any, job: Job) -> dict[str, Any]:
             }
             found = compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
         tables = [drift.only_there(f"table {name}") for name in sorted(without_model)]
-        return {"differences": tables + [words for each in found for words in drift.words(each)], "error": ""}
+        return {"differences": tables + drift.sentences(found), "error": ""}
     except Exception as error:
         message = str(error).partition("\n")[0]
         return {"differences": [], "error": f"{type(error).__name__}: {message}"}

@@ -26,7 +26,14 @@ from ..revisions.graph import Graph
 from . import database_checks
 from .observation import Deeper, Observation
 from .request import Request
-from .revision_files import look_at_locations, look_at_revisions, refuse_syntax_errors, warn_of_edits
+from .revision_files import (
+    look_at_locations,
+    look_at_revisions,
+    of_source,
+    package_of_source,
+    refuse_syntax_errors,
+    warn_of_edits,
+)
 
 
 def look(request: Request, deeper: Deeper | None = None) -> Observation:
@@ -40,9 +47,9 @@ def look(request: Request, deeper: Deeper | None = None) -> Observation:
         _look_at_environment,
         _look_at_source,
         _look_at_config,
+        _look_at_install,
         look_at_locations,
         look_at_revisions,
-        _look_at_install,
         _look_at_database,
         _look_at_plan,
     )
@@ -51,10 +58,19 @@ def look(request: Request, deeper: Deeper | None = None) -> Observation:
             try:
                 phase(seen)
             except Refused as refused:
+                if refused.problem.code == "app_failed" and _comes_later(seen):
+                    seen.not_yet = refused.problem
+                    continue
                 seen.problems.append(refused.problem)
                 if phase is _look_at_environment:
                     break
     return seen
+
+
+def _comes_later(seen: Observation) -> bool:
+    """Whether what the app lacks may come with the run: by its install, or in a submodule, whose files are not read."""
+    submodules = seen.commits and seen.wanted and seen.commits.present(seen.wanted.commit, [".gitmodules"])
+    return bool(seen.install_reason or submodules)
 
 
 def _look_at_environment(seen: Observation) -> None:
@@ -74,9 +90,9 @@ def _look_at_environment(seen: Observation) -> None:
             )
     if not environment.is_same(sys.prefix, request.env_dir):
         raise environment.explain_from_outside(request.env_dir, request.user)
+    environment.refuse_old_python()
     environment.refuse_wrong_user(request.user)
-    environment.refuse_missing(request.base.package)
-    environment.refuse_missing("psycopg2")
+    environment.refuse_missing(request.base.package, "alembic", "psycopg2")
     seen.alembic = environment.version_of("alembic")
     # Alembic takes relative paths from where it is run, and the manual runs it from here.
     os.chdir(request.env_dir)
@@ -145,7 +161,8 @@ def _look_at_config(seen: Observation) -> None:
     seen.warnings += [*present.warnings, *seen.section.warnings]
     if not seen.section.reasons:
         return
-    seen.warnings += [f"[alembic] in {request.config_file}: {reason}." for reason in seen.section.reasons]
+    if present.present:  # that it comes where it was not is no surprise
+        seen.warnings += [f"[alembic] in {request.config_file}: {reason}." for reason in seen.section.reasons]
     if not request.config_enabled:
         lines = "; ".join(f"{name} = {value}" for name, value in seen.section.options().items())
         raise Refused(
@@ -176,6 +193,10 @@ def _look_at_install(seen: Observation) -> None:
     if not reason and seen.commits and seen.wanted:
         changed = seen.commits.changes(seen.checkout.commit, seen.wanted.commit, environment.PACKAGING_FILES)
         reason = f"{changed[0]} changes" if changed else ""
+    if not reason and seen.commits:
+        place, installed = package_of_source(seen), environment.package_directory(request.app)
+        moves = place and installed and not environment.is_same(place, installed)
+        reason = f"{request.app} moves to {place}" if moves else ""
     if reason and not request.install_enabled:
         raise Refused(
             "app_elsewhere",
@@ -183,6 +204,8 @@ def _look_at_install(seen: Observation) -> None:
             "and rattail_schema_ext_install_enabled is false.",
             f"Install it: {sys.executable} -m pip install --editable {request.source_dir}.",
         )
+    if reason:
+        environment.refuse_unable_pip(of_source(seen, environment.PACKAGING_FILES))
     seen.install_reason = reason
 
 
@@ -194,7 +217,7 @@ def _look_at_database(seen: Observation) -> None:
         url = database_url.database_url(request.config_file, request.base, os.environ)
     except database_url.Unsure:
         seen.fast_path = False
-        url = seen.deeper.database_url(request.config_file, request.base)
+        url = seen.deeper.database_url(seen)
     seen.target = seen.way = parse_url(url)
     contents = look_at_database(seen.target, request.base.tables, request.app)
     database_checks.refuse_unexpected(contents, request.expected_database)
@@ -203,13 +226,11 @@ def _look_at_database(seen: Observation) -> None:
     kept = database_checks.history(contents) if judged else {}
     seen.past = kept if contents.history.there else applied.read_file(request.history_dir, request.app)
     seen.version_table = VERSION_TABLE
-    installed = environment.package_directory(request.app) is not None
-    if installed and not _env_is_cores(request, seen.section.script_location):
+    there = environment.package_directory(request.app) or (request.source_enabled and not seen.source_failed)
+    if there and not _env_is_cores(request, seen.section.script_location):
         # Its version table may have another name or schema, which only env.py knows.
         seen.fast_path = False
-        rows, seen.version_table, width = seen.deeper.version_table(
-            request.config_file, seen.section.options(), contents.identity["name"], contents.incarnation
-        )
+        rows, seen.version_table, width = seen.deeper.version_table(seen, contents)
         if seen.version_table != VERSION_TABLE:
             # What was seen is of another table, the one that has the usual name.
             contents = replace(contents, version_schema="", version_rights=VERSION_RIGHTS, other_version_tables=())
@@ -230,7 +251,7 @@ def _env_is_cores(request: Request, script_location: str) -> bool:
 
 
 def _look_at_plan(seen: Observation) -> None:
-    if seen.graph is None or seen.contents is None:
+    if seen.graph is None or seen.contents is None or seen.not_yet:
         return
     request, database = seen.request, seen.contents.identity["name"]
     seen.warnings += database_checks.judge_schemas(seen.contents, seen.graph.revisions)

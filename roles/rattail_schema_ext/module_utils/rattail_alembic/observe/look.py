@@ -9,12 +9,13 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
+from typing import Any, TypeVar
 
 from ..copies import scratch
 from ..host import commits, git
 from ..migration import ask_app
 from ..postgres.connection import connect
-from ..postgres.contents import tables_there
+from ..postgres.contents import Contents, tables_there
 from ..problem import Refused
 from ..revisions import applied, plan, script
 from ..revisions.applied import Applied
@@ -24,13 +25,14 @@ from .database_checks import listed, place
 from .observation import Deeper, Observation, Ready
 from .report import branch_names
 from .request import Request
+from .revision_files import root_of, where
 from .writable import judge_writable, refuse_without_backup, refuse_without_history, to_write
 
 
 def look(request: Request) -> Observation:
     """Look at everything, as the user who owns the environment, with the environment's own Python."""
-    asked = (ask_app.database_url, ask_app.version_table, ask_app.revisions)
-    return first_look.look(request, Deeper(_look_at_commit, _look_at_pending, _earlier_revisions, *asked))
+    deeper = Deeper(_look_at_commit, _look_at_pending, _earlier_revisions, _database_url, _version_table, _revisions)
+    return first_look.look(request, deeper)
 
 
 def _look_at_commit(seen: Observation, repository: git.Repository, wanted: git.Wanted) -> None:
@@ -59,6 +61,52 @@ def _earlier_revisions(seen: Observation) -> dict[str, Applied]:
                     revision = read_revision(RevisionFile(path, location.spec, decoded))
                     found.setdefault(revision.revision, applied.of(revision))
     return found
+
+
+def _database_url(seen: Observation) -> str:
+    request = seen.request
+    return _as_wanted(seen, lambda source: ask_app.database_url(request.config_file, request.base, source))
+
+
+def _version_table(seen: Observation, contents: Contents) -> tuple[tuple[str, ...], str, int]:
+    file, database = seen.request.config_file, (contents.identity["name"], contents.incarnation)
+    return _as_wanted(seen, lambda source: ask_app.version_table(file, _options(seen), source, *database))
+
+
+def _revisions(seen: Observation, directories: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    file = seen.request.config_file
+    return _as_wanted(seen, lambda source: ask_app.revisions(file, _options(seen), source, directories))
+
+
+_T = TypeVar("_T")
+
+
+def _as_wanted(seen: Observation, ask: Callable[[ask_app.Source | None], _T]) -> _T:
+    """What the app answers as its source is at the commit wanted, checked out and installed or not."""
+    tree, app = _tree(seen), seen.request.app
+    root = root_of(seen, app)
+    try:
+        return ask(None if root is None else ask_app.Source(app, os.path.join(tree, root)))
+    except Refused as refused:
+        found = refused.problem
+        mend = found.code == "app_failed" and seen.commits
+        remedy = "Mend it, commit and push it, then run again." if mend else found.remedy
+        raise Refused(found.code, found.cause.replace(tree, seen.request.source_dir), remedy) from None
+
+
+def _tree(seen: Observation) -> str:
+    """Where the source lies at the commit wanted."""
+    return seen.commits.tree(seen.wanted.commit) if seen.commits and seen.wanted else seen.request.source_dir
+
+
+def _options(seen: Observation) -> dict[str, str]:
+    """``[alembic]`` as it is to be, with the directory of ``env.py`` where its files are now."""
+    assert seen.section
+    options = seen.section.options()
+    script = where(seen, options["script_location"])
+    if seen.commits and script.relative is not None:
+        options["script_location"] = os.path.join(_tree(seen), script.relative).replace("%", "%%")
+    return options
 
 
 def _look_at_pending(seen: Observation) -> None:

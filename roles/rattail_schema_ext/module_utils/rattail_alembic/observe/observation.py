@@ -10,11 +10,10 @@ from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple, NoReturn, Protocol
 
 from ..config import section
-from ..cores import Core
 from ..host import git
 from ..postgres.contents import Contents
 from ..postgres.url import Target
-from ..problem import Problem
+from ..problem import Problem, Refused
 from ..revisions.applied import Applied
 from ..revisions.graph import Graph, Revision, RevisionFile
 from ..revisions.locations import Location
@@ -36,13 +35,15 @@ class Deeper(NamedTuple):
     look_at_commit: Callable[[Observation, git.Repository, git.Wanted], None] = _needed
     look_at_pending: Callable[[Observation], None] = _needed
     earlier_revisions: Callable[[Observation], Mapping[str, Applied]] = _needed
-    database_url: Callable[[str, Core], str] = _needed
-    version_table: Callable[[str, Mapping[str, str], str, str], tuple[tuple[str, ...], str, int]] = _needed
-    revisions: Callable[[str, Mapping[str, str], Sequence[tuple[str, str]]], list[dict[str, Any]]] = _needed
+    database_url: Callable[[Observation], str] = _needed
+    version_table: Callable[[Observation, Contents], tuple[tuple[str, ...], str, int]] = _needed
+    revisions: Callable[[Observation, Sequence[tuple[str, str]]], list[dict[str, Any]]] = _needed
 
 
 class Commits(Protocol):
     """What is read of commits that are not checked out; see :class:`host.commits.Commits`, which no look imports."""
+
+    def tree(self, commit: str) -> str: ...
 
     def files(self, commit: str, below: str = "") -> list[str]: ...
 
@@ -55,7 +56,10 @@ class Commits(Protocol):
 
 @dataclass
 class Observation:
-    """What was seen. A part that could not be looked at keeps its empty value, and a problem says why."""
+    """What was seen. A part that could not be looked at keeps its empty value, and a problem says why.
+
+    ``not_yet`` is why the app cannot be asked before it is installed, and so it is not known what is pending.
+    """
 
     request: Request
     deeper: Deeper
@@ -84,6 +88,7 @@ class Observation:
     past: Mapping[str, Applied] = field(default_factory=dict)
     plan: Plan | None = None
     fast_path: bool = True
+    not_yet: Problem | None = None
 
     @property
     def source_failed(self) -> bool:
@@ -98,12 +103,17 @@ class Observation:
             "install": self.install_reason,
             "config": self.section is not None and self.section.reasons,
             "versions": self.versions_needed,
-            "upgrade": self.plan is not None and self.plan.pending,
+            "upgrade": self.not_yet or (self.plan is not None and self.plan.pending),
         }
         return [phase for phase, need in needed.items() if need and not self.problems]
 
     def ready(self) -> Ready:
-        """The same for what follows a look that came to a plan, which every other part comes before."""
+        """The same for what follows a look that came to a plan, which every other part comes before.
+
+        :raises Refused: where the app has to be installed first.
+        """
+        if self.not_yet:
+            raise Refused(self.not_yet.code, self.not_yet.cause, self.not_yet.remedy)
         assert self.target and self.contents and self.section and self.graph and self.plan
         return Ready(**{each.name: getattr(self, each.name) for each in fields(Ready)})
 

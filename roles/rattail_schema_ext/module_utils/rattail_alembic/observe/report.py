@@ -26,12 +26,13 @@ def answer(seen: Observation, *, check_mode: bool = False, excused: Iterable[str
     """
     absent = check_mode and all(problem.code in NOT_THERE_YET for problem in seen.problems)
     problems = [problem for problem in seen.problems if problem.code not in set(excused)]
+    unknown = [*seen.problems, *filter(None, [seen.not_yet])]
     rows = list(seen.plan.rows) if seen.plan else []
     pending = dict.fromkeys(each.revision for each in seen.plan.pending) if seen.plan else {}
     found = Answer(
         check_mode=check_mode,
         state=seen.plan.state if seen.plan else plan.UNKNOWN,
-        state_reason=seen.problems[0].cause if seen.problems and seen.plan is None else "",
+        state_reason=unknown[0].cause if unknown and seen.plan is None else "",
         heads=list(seen.graph.heads) if seen.graph else [],
         current_before=rows,
         current_after=list(rows),
@@ -155,4 +156,5 @@ def _summary(seen: Observation, found: Answer) -> list[str]:
     lines += [f"  and {more} more pending"] if more > 0 else []
     lines += [f"  to do: {', '.join(found.todo)}"] if found.todo else []
     lines += [f"  problem: {problem}" for problem in seen.problems]
+    lines += [f"  what is pending is known once the app is installed: {seen.not_yet.cause}"] if seen.not_yet else []
     return lines

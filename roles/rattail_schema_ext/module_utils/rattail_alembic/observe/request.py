@@ -83,6 +83,8 @@ class Request:
         for each in fields(cls):
             if each.type == _LIST:
                 given[each.name] = tuple(given.get(each.name, ()))
+        # pip's names of them are known as well
+        given["integrations"] = tuple(name.strip().replace("-", "_") for name in given["integrations"])
         given["prefixes"] = given["prefixes"] or (given["app"],)
         for name, place in _BELOW_ENV.items():
             given[name] = os.path.join(given["env_dir"], given.get(name) or place)

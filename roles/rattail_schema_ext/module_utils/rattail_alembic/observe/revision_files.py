@@ -23,30 +23,47 @@ def look_at_locations(seen: Observation) -> None:
     """Where each version location leads, for the commit wanted."""
     if seen.section is None or seen.source_failed:
         return
+    seen.locations = [where(seen, spec) for spec in seen.section.version_locations]
+
+
+def where(seen: Observation, spec: str) -> Location:
+    """Where a location leads, for the commit wanted."""
     request = seen.request
-    for spec in seen.section.version_locations:
-        package = locations.package_of(spec)
-        top = package.split(".")[0]
-        installed = environment.package_directory(top)
-        # A package of the same name in the source may be another one; only what comes from there counts.
-        ours = top == request.app.split(".")[0] or (installed and environment.is_below(installed, request.source_dir))
-        offered: list[str] = []
-        if request.source_enabled and package and ours:
-            signs = locations.signs(package)
-            if seen.commits and seen.wanted:
-                offered = seen.commits.present(seen.wanted.commit, signs)
-            else:
-                offered = [name for name in signs if os.path.exists(os.path.join(request.source_dir, name))]
-        seen.locations.append(
-            locations.resolve(
-                spec,
-                config_file=request.config_file,
-                working_dir=request.env_dir,
-                package_directory=environment.package_directory,
-                source_dir=request.source_dir if request.source_enabled else "",
-                source_files=offered,
-            )
-        )
+    package = locations.package_of(spec)
+    top = package.split(".")[0]
+    installed = environment.package_directory(top)
+    # A package of the same name in the source may be another one; only what comes from there counts.
+    ours = top == request.app.split(".")[0] or (installed and environment.is_below(installed, request.source_dir))
+    return locations.resolve(
+        spec,
+        config_file=request.config_file,
+        working_dir=request.env_dir,
+        package_directory=environment.package_directory,
+        source_dir=request.source_dir if request.source_enabled else "",
+        source_files=of_source(seen, locations.signs(package)) if package and ours else (),
+    )
+
+
+def root_of(seen: Observation, package: str) -> str | None:
+    """The directory of the source, in relation to it, that a package is imported from; None where it is not there."""
+    signs = locations.signs(package)
+    return next((signs[name] for name in of_source(seen, signs)), None)
+
+
+def of_source(seen: Observation, names: Iterable[str]) -> list[str]:
+    """Those of ``names`` that the source has, at the commit wanted."""
+    if not seen.request.source_enabled:
+        return []
+    if seen.commits and seen.wanted:
+        return seen.commits.present(seen.wanted.commit, names)
+    return [name for name in names if os.path.exists(os.path.join(seen.request.source_dir, name))]
+
+
+def package_of_source(seen: Observation) -> str:
+    """The directory that the app's package will have in the checkout; empty where the source has none."""
+    app = seen.request.app
+    root = root_of(seen, app)
+    return "" if root is None else os.path.join(seen.request.source_dir, root, *app.split("."))
 
 
 def look_at_revisions(seen: Observation) -> None:
@@ -72,7 +89,7 @@ def look_at_revisions(seen: Observation) -> None:
         seen.graph = Graph.from_files(every)
     except Unreadable:
         seen.fast_path = False
-        seen.graph = _graph_by_alembic(seen, seen.section.options(), files)
+        seen.graph = _graph_by_alembic(seen, files)
     seen.texts = {file.path: file.text for file in every}
     _judge_revisions(seen, seen.graph)
 
@@ -196,7 +213,7 @@ def _judge_missing(seen: Observation, location: Location) -> None:
     raise Refused("location_missing", cause, f"{remedy}.")
 
 
-def _graph_by_alembic(seen: Observation, options: Mapping[str, str], files: Mapping[str, list[RevisionFile]]) -> Graph:
+def _graph_by_alembic(seen: Observation, files: Mapping[str, list[RevisionFile]]) -> Graph:
     """The graph as Alembic loads it, from copies where the files are those of a commit not checked out."""
     directories: list[tuple[str, str]] = []
     copies: dict[str, Path] = {}
@@ -214,7 +231,7 @@ def _graph_by_alembic(seen: Observation, options: Mapping[str, str], files: Mapp
             directories.append((location.spec, directory))
     originals = {str(copy): path for path, copy in copies.items()}
     revisions = []
-    for row in seen.deeper.revisions(seen.request.config_file, options, directories):
+    for row in seen.deeper.revisions(seen, directories):
         row["path"] = originals.get(row["path"], row["path"])
         names = {name: tuple(row[name]) for name in ("down_revision", "branch_labels", "depends_on")}
         revisions.append(Revision(**{**row, **names}))

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from ..problem import Refused
@@ -48,6 +47,9 @@ class Graph:
                 self._ids[label] = name
         self._down = {name: revision.down_revision for name, revision in self.revisions.items()}
         self._needs = {name: self._checked_needs(revision) for name, revision in self.revisions.items()}
+        # A Python without it is told that it is too old, by this very code.
+        from graphlib import CycleError, TopologicalSorter
+
         try:
             TopologicalSorter(self._needs).prepare()
         except CycleError as error:
