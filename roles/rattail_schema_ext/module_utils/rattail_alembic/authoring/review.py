@@ -22,7 +22,7 @@ from ..observe.observation import Ready
 from ..postgres import catalog
 from ..postgres.catalog_changes import rewritten
 from ..postgres.contents import VERSION_TABLE
-from ..postgres.limits import Limits
+from ..postgres.connection import Limits
 from ..problem import Refused
 from ..revisions.locations import standard
 from . import hazards

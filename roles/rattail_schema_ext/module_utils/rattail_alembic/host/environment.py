@@ -107,11 +107,10 @@ def refuse_missing(package: str) -> None:
 
 
 def _missing(package: str) -> Refused:
-    advice = "psycopg2-binary" if package == "psycopg2" else package
     return Refused(
         "package_missing",
         f"{sys.executable} has no package {package!r}.",
-        f"Install it: {sys.executable} -m pip install {advice}.",
+        f"Install it: {sys.executable} -m pip install {package}.",
     )
 
 

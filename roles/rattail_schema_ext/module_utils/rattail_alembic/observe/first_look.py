@@ -75,7 +75,6 @@ def _look_at_environment(seen: Observation) -> None:
         raise environment.explain_from_outside(request.env_dir, request.user)
     environment.refuse_wrong_user(request.user)
     environment.refuse_missing(request.base.package)
-    environment.refuse_missing("psycopg2")
     seen.alembic = environment.version_of("alembic")
     # Alembic takes relative paths from where it is run, and the manual runs it from here.
     os.chdir(request.env_dir)
