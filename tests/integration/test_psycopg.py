@@ -256,9 +256,7 @@ _BESIDE = "import psycopg\nbeside = psycopg.connect('@URL@')\n"
 _COLUMN = "'alter table person add poser_x integer'"
 _ROW = "\"insert into person (uuid, full_name) values (gen_random_uuid(), 'Olga')\""
 _COPY = "copy person (uuid, full_name) from stdin"
-_COPIED = (
-    f"import uuid\nwith raw.cursor().copy('{_COPY}') as copy:\n    copy.write_row((uuid.uuid4(), 'Olga'))\n"
-)
+_COPIED = f"import uuid\nwith raw.cursor().copy('{_COPY}') as copy:\n    copy.write_row((uuid.uuid4(), 'Olga'))\n"
 _BLOCK = "with op.get_context().autocommit_block():\n    "
 _REFUSE = {"policy_data": "refuse"}
 # The body of a revision, what is said of it (nothing where it is honest), and options
@@ -294,10 +292,18 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
         _BLOCK + "op.create_index('poser_i', 'poser_widget', ['code'], postgresql_concurrently=True)", "", {}
     ),
     "what psycopg prepares": (
-        "for n in range(20):\n    op.get_bind().execute(sa.text('insert into poser_widget values (gen_random_uuid(), :n)'),"
-        " {'n': str(n)})", "", _REFUSE
+        "write = sa.text('insert into poser_widget values (gen_random_uuid(), :n)')\n"
+        "for n in range(20):\n    op.get_bind().execute(write, {'n': str(n)})", "", _REFUSE
     ),
 }  # fmt: skip
+
+# As docs/security.md says, a rehearsal in a transaction can be led past its COMMIT: it fails then.
+_TAKE_AWAY = "delete from pg_temp.rattail_schema_ext_rehearsal; commit"
+_LITERAL = f"""r"select 'a\\''; {_TAKE_AWAY}; select ''\""""
+GONE_ABOUT = (
+    _RAW + f"raw.pgconn.exec_(b'{_TAKE_AWAY}')",
+    _RAW + f"raw.execute('set standard_conforming_strings = off')\nraw.execute({_LITERAL})",
+)
 
 
 def test_the_guard_hears_and_holds_it(server: Server) -> None:
@@ -319,6 +325,13 @@ def test_the_guard_hears_and_holds_it(server: Server) -> None:
         else:
             head = revision
         assert (server.sql(columns), server.sql("select count(*) from person")) == (there, [(0,)]), name
+    for python in GONE_ABOUT:
+        text = f"op.execute('create table poser_crate ()')\n{python}"
+        checkout.add_revision("case", upgrade=text, revision="poser9999", down_revision=head, commit=False)
+        answer = trying(allow_uncommitted_revisions=True, rehearsal="transaction")
+        next(server.versions.glob("poser9999*.py")).unlink()
+        assert "cannot be rehearsed in a transaction" in answer["failure"], answer["failure"]
+        server.sql("drop table poser_crate")
     trying.close()
     said = {name: word for name, (_, word, _) in CASES.items()}
     unlike = [f"{name}: {came[name]}" for name, word in said.items() if not re.search(word or "^$", came[name])]

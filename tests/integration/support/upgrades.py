@@ -80,7 +80,8 @@ class Upgrades:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._process = _start(server, _UPGRADES if server.core == "rattail" else _UPGRADES_ON_WUTTA, str(server.config))
+        program = _UPGRADES if server.core == "rattail" else _UPGRADES_ON_WUTTA
+        self._process = _start(server, program, str(server.config))
 
     def __call__(self, **options: Any) -> dict[str, Any]:
         """Run an upgrade to its end."""

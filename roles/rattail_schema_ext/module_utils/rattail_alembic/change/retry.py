@@ -16,9 +16,8 @@ from ..migration.child import QUIET, Event, Outcome
 from ..migration.job import Job
 from ..observe.answer import Blocker, Rows, Violation
 from ..postgres import driver
-from ..postgres.connection import connect
+from ..postgres.connection import RETRYABLE, connect
 from ..postgres.connection import run as ask
-from ..postgres.connection import RETRYABLE
 from ..postgres.lock import Lock
 from ..postgres.url import Target
 from ..problem import Refused
@@ -156,7 +155,7 @@ class _Watch:
             self._connection = self._connection or connect(self._target)
             with self._connection.cursor() as cursor:
                 found = ask(cursor, _BLOCKERS, (self._pid,))
-        except (*driver.errors(), Refused):
+        except driver.errors(Refused):
             # The migration does not depend on it.
             self._connection = None
         else:

@@ -15,8 +15,7 @@ from ..observe.answer import Answer, Backup, Holder
 from ..observe.answer import Lock as Wait
 from ..observe.look import look
 from ..observe.observation import Ready
-from ..postgres import catalog
-from ..postgres import driver
+from ..postgres import catalog, driver
 from ..postgres.connection import Limits
 from ..postgres.lock import Lock, take
 from ..problem import Refused

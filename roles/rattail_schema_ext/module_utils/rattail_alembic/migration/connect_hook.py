@@ -99,7 +99,8 @@ def _hook_psycopg(psycopg: Any, lead: Lead, opened: Opened, used: Opened, heard:
             opened(connection)
             return connection
 
-        kind.connect = classmethod(connect if kind is psycopg.Connection else connect_async)
+        hooked: Any = connect if kind is psycopg.Connection else connect_async
+        kind.connect = classmethod(hooked)
 
     def tell(cursor: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
         if not isinstance(cursor, plain):

@@ -88,8 +88,7 @@ class Guard:
         settings = self._job.limits.settings(connection.info.server_version)
         settings["application_name"] = application_name(self._job.app, "begins")
         if self._job.rehearsal == TRANSACTION:
-            # A ROLLBACK of a revision's own takes the poison with it. What follows can write no more, since
-            # only transactions that the driver begins may, and on other connections not even these.
+            # A ROLLBACK of a revision's own takes the poison with it: only what the driver begins may write then.
             settings["default_transaction_read_only"] = "on"
         with plain_cursor(connection) as cursor:
             put_settings(cursor, settings)
@@ -326,6 +325,8 @@ class Guard:
             how = "PREPARE TRANSACTION" if before == "in progress" else "ROLLBACK"
             raise RuntimeError(f"it ended its transaction with a {how} of its own")
         self._tell_left("COMMIT", packed(self._catalog))
+        self._leaving = "COMMIT" if self._job.rehearsal == TRANSACTION else ""
+        self._refuse_leaving()
         return True
 
     @contextmanager
@@ -336,7 +337,7 @@ class Guard:
             with_deferred = True
             try:
                 look.enter_context(undone(cursor, f"{poison}{_RUN_DEFERRED}; {self._pin}; {_DEFERS}"))
-            except driver.errors("IntegrityError"):
+            except driver.errors(name="IntegrityError"):
                 # A later revision may mend that. Else the COMMIT fails.
                 with_deferred = False
                 look.enter_context(undone(cursor, f"{self._pin}; {_DEFERS}"))

@@ -139,7 +139,7 @@ class WrittenRows:
             # A superuser can keep rows from being counted, but not what it writes to from being locked.
             asked = {oid for oid, each in foreign.items() if each[:2] in grown or oid not in self._known}
             there = {oid for oid in asked if stays(cursor, foreign[oid], self._other)}
-            self._written_to = now.oids - (asked - there)
+            self._written_to = {*now.oids} - (asked - there)
             kept = {oid: each for oid, each in now.rows.items() if oid in there or oid not in foreign}
             self._found = written_between(self._base, kept, self._found)
             self._moved |= {Written(*foreign[oid][:2]) for oid in there if foreign[oid][:2] not in grown}

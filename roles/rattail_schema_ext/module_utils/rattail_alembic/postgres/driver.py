@@ -14,9 +14,8 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from functools import lru_cache
+from collections.abc import Mapping
+from functools import cache
 from importlib.util import find_spec
 from select import select
 from typing import Any
@@ -35,7 +34,7 @@ _DEFAULT = re.compile(r"^base\.dialect = dialect = (\w+)\.dialect$", re.MULTILIN
 _VERBOSE, _BAD, _READING, _WRITING, _OK = 2, 1, 1, 2, 3
 
 
-@lru_cache(maxsize=None)
+@cache
 def default() -> str:
     """The driver that the installed SQLAlchemy takes for ``postgresql://``, told without importing SQLAlchemy."""
     found = _DEFAULT.search(_dialects("__init__"))
@@ -58,7 +57,7 @@ def _dialects(name: str) -> str:
     return ""
 
 
-@lru_cache(maxsize=None)
+@cache
 def load(name: str = "") -> Any:
     """The module of a driver, of SQLAlchemy's default for no name.
 
@@ -87,9 +86,9 @@ def load(name: str = "") -> Any:
     return module
 
 
-def errors(name: str = "Error") -> tuple[type[Exception], ...]:
-    """The exceptions of that name of every driver that is loaded: for ``except``."""
-    return tuple(getattr(sys.modules[each], name) for each in NAMES if hasattr(sys.modules.get(each), name))
+def errors(*also: type[Exception], name: str = "Error") -> tuple[type[Exception], ...]:
+    """The exceptions of that name of every driver that is loaded, and ``also`` others: for ``except``."""
+    return also + tuple(getattr(sys.modules[each], name) for each in NAMES if hasattr(sys.modules.get(each), name))
 
 
 def sqlstate(error: BaseException | None) -> str:
@@ -118,12 +117,13 @@ def plain_cursor(connection: Any) -> Any:
     return extensions.connection.cursor(connection, cursor_factory=extensions.cursor)
 
 
-@lru_cache(maxsize=None)
+@cache
 def plain_class() -> Any:
     """The class of psycopg's plain cursors."""
     psycopg = load(PSYCOPG)
+    client_cursor: Any = psycopg.ClientCursor
 
-    class PlainCursor(psycopg.ClientCursor):  # type: ignore[misc]  # it has no types where it is not installed
+    class PlainCursor(client_cursor):  # type: ignore[misc]  # a class that only the environment has
         # as they are before the app registers its own
         adapters = psycopg.adapt.AdaptersMap(psycopg.adapters)
 
@@ -226,7 +226,7 @@ class Client:
             self._libpq.PQclear(result)
         if value is None:
             raise ConnectionError(self._libpq.PQerrorMessage(self._pointer).decode(errors="replace"))
-        return value.decode()
+        return str(value.decode())
 
     def has_answer(self) -> bool:
         """Whether what was sent is answered."""

@@ -135,6 +135,6 @@ def stays(cursor: Any, written: Written, other: Another) -> bool:
                 ctids = [ctid for (ctid,) in rows]
                 there = run(cursor, f"select ctid::text from only {table} where ctid = any (%s::tid[])", (ctids,))
                 return len(rows) > _MOST or bool(({*rows} - {*there}) & {*run(beside, held)})
-    except (*driver.errors(), Refused):
+    except driver.errors(Refused):
         # It cannot be told.
         return True
