@@ -286,7 +286,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "beside, asynchronous": (
         "import asyncio, psycopg\nasync def work():\n    beside = await psycopg.AsyncConnection.connect('@URL@')\n"
         f"    await beside.execute({_COLUMN})\n    await beside.commit()\nasyncio.run(work())",
-        "is asynchronous", {}
+        "an asynchronous connection", {}
     ),
     "an index of its own": (
         _BLOCK + "op.create_index('poser_i', 'poser_widget', ['code'], postgresql_concurrently=True)", "", {}
@@ -310,7 +310,8 @@ def test_the_guard_hears_and_holds_it(server: Server) -> None:
     with_psycopg2(server)
     assert server.run_role().rc == 0
     trying = upgrades.Upgrades(server)
-    came, columns = {}, "select attname from pg_attribute where attrelid = 'person'::regclass and attnum > 0"
+    came = dict[str, str]()
+    columns = "select attname from pg_attribute where attrelid = 'person'::regclass and attnum > 0"
     there, head = server.sql(columns), "b084beb32f02"
     for name, (python, _, options) in CASES.items():
         checkout = Repository(server.source_dir)

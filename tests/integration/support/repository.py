@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from .places import POSER
 
@@ -39,7 +40,7 @@ def downgrade():
 
 
 # What of examples/poser differs in an app on WuttJamaican, with psycopg 3; it extends the person.
-_ON_WUTTA = {
+_ON_WUTTA: dict[str, Any] = {
     "pyproject.toml": {"rattail[db]": "WuttJamaican[db]", "psycopg2-binary": "psycopg"},
     "poser/config.py": {"'rattail.": "'wutta."},
     "poser/db/model/__init__.py": {"rattail.db.model": "wuttjamaican.db.model", "PoserProduct": "PoserPerson"},

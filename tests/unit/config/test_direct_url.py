@@ -73,7 +73,7 @@ REFUSED = {
     ),
     "another kind of database": (
         "database_unsupported",
-        ["migration.url in [rattail.db] is of mysql://", "postgresql+psycopg2://"],
+        ["migration.url in [rattail.db] is of mysql://", "postgresql://"],
         OPTION,
         "[rattail.db]\nmigration.url = mysql://u:s3cret@h/d\n",
     ),

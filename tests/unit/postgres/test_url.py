@@ -46,9 +46,9 @@ def test_psycopg_is_libpq_too() -> None:
 @pytest.mark.parametrize(
     ("url", "code", "says"),
     [
-        ("postgres://u:secret@h/d", "database_unsupported", "Write postgresql+psycopg2:// or"),
-        ("postgresql+asyncpg://u:secret@h/d", "database_unsupported", "install that driver"),
-        ("postgresql+pg8000://u:secret@h/d", "database_unsupported", "install that driver"),
+        ("postgres://u:secret@h/d", "database_unsupported", "Write postgresql:// instead"),
+        ("postgresql+asyncpg://u:secret@h/d", "database_unsupported", "install the driver"),
+        ("postgresql+pg8000://u:secret@h/d", "database_unsupported", "install the driver"),
         ("sqlite:///secret", "database_unsupported", "sqlite://"),
         ("mysql+pymysql://u:secret@h/d", "database_unsupported", "PostgreSQL database"),
         ("secret", "database_url_invalid", "does not begin"),
@@ -69,8 +69,8 @@ def test_psycopg_is_libpq_too() -> None:
         ("postgresql:///d?port=4,5", "database_url_invalid", "as many ports"),
         ("postgresql:///d?port=x", "database_url_invalid", "not a number"),
         ("postgresql:///d?sslmode=a&sslmode=secret", "database_url_invalid", "sslmode more than once"),
-        ("postgresql+psycopg_async://u:secret@h/d", "database_unsupported", "postgresql+psycopg:// instead"),
-        ("postgresql+psycopg2cffi://u:secret@h/d", "database_unsupported", "install that driver"),
+        ("postgresql+psycopg_async://u:secret@h/d", "database_unsupported", "postgresql:// instead"),
+        ("postgresql+psycopg2cffi://u:secret@h/d", "database_unsupported", "install the driver"),
         ("postgresql+psycopg://h/secret?prepare_threshold=0", "database_url_invalid", "no parameter of libpq"),
         ("postgresql:///d?dsn=secret", "database_url_invalid", "no parameter of libpq"),
     ],

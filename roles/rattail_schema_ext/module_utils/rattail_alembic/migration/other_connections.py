@@ -91,13 +91,13 @@ class Beside:
         """
         which = self._connections.get(connection)
         if driver.is_async(connection) and self.confined:
-            _close(connection, "is asynchronous")
+            _close(connection, "an asynchronous")
         if which is None or connection is self._migrating or connection.closed:
             return
         wanted = self._confined if which == self._which else self._everywhere
         held = self._held.get(connection, "")
         if wanted and held != _SESSION and driver.is_busy(connection):
-            _close(connection, "has not come to the end of what it is doing")
+            _close(connection, "another busy")
         status = connection.info.transaction_status
         if status == IDLE:
             if wanted and held != _SESSION:
@@ -135,9 +135,9 @@ class Beside:
         return set(run(cursor, _LAST_QUERIES, (pids,)))
 
 
-def _close(connection: Any, why: str) -> NoReturn:
+def _close(connection: Any, which: str) -> NoReturn:
     driver.end(connection)
-    raise RuntimeError(f"it uses another connection to the database, which {why} and cannot be kept from writing")
+    raise RuntimeError(f"it uses {which} connection to the database, which cannot be kept from writing")
 
 
 def is_pooled(connection: Any) -> bool:

@@ -101,8 +101,8 @@ def parse_url(url: str) -> Target:
         raise Refused(
             "database_unsupported",
             f"The database URL in the app's config is of {match['name']}://.",
-            "Write postgresql+psycopg2:// or postgresql+psycopg:// instead, with a PostgreSQL database, and install "
-            "that driver.",
+            "Write postgresql:// instead, with a PostgreSQL database, and install the driver that SQLAlchemy takes for "
+            "it (psycopg2, or psycopg since SQLAlchemy 2.1).",
         )
     if match["password"] is not None and "@" in f"{match['ipv4host']}{match['database']}":
         # It is the rest of a password, which must not be shown as the host.
