@@ -131,7 +131,7 @@ def make_server(make_database: Callable[..., Database], tmp_path: Path) -> Calla
         if deployed and content == "core":
             content = "poser"
         if isinstance(repository, str):
-            repository = Repository.of_poser(root / f"{app}.git", app)
+            repository = Repository.of_poser(root / f"{app}.git", app, on_wutta=core == "wutta")
         database = content if isinstance(content, Database) else make_database(content)
         server = Server.make(root, database, repository=repository, app=app, core=core, **options)
         if deployed:

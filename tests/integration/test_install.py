@@ -198,14 +198,11 @@ def test_an_app_imported_from_elsewhere_is_put_right_or_refused(
     ("names", "words"),
     [
         (("alembic",), ["has no package 'alembic'", "-m pip install alembic"]),
-        (("psycopg2",), ["has no package 'psycopg2'", "-m pip install psycopg2-binary"]),
-        (("rattail", "wuttjamaican"), ["has no package 'rattail'", "-m pip install 'rattail[db]'"]),
+        (("psycopg2",), ["No module named 'psycopg2'", "-m pip install --upgrade psycopg2-binary"]),
+        (("rattail", "wuttjamaican"), ["has no package 'rattail'", "-m pip install 'rattail[db]' psycopg2-binary."]),
         (
             ("rattail", "wuttjamaican", "alembic", "psycopg2"),
-            [
-                "has no packages 'rattail' and 'alembic' and 'psycopg2'",
-                "-m pip install 'rattail[db]' alembic psycopg2-binary",
-            ],
+            ["has no packages 'rattail' and 'alembic'", "-m pip install 'rattail[db]' psycopg2-binary alembic."],
         ),
         (("alembic", "pip"), ["-m ensurepip && ", "-m pip install alembic"]),
     ],

@@ -650,21 +650,22 @@ ELSEWHERE = {
     "database_read_only": "test_database_checks.py::test_the_remedy_for_a_standby_finds_the_primary",
     "diverged": "test_ahead.py::test_a_force_push_that_replaces_what_is_applied_is_refused_and_the_remedy_helps",
     "history_foreign": "test_history.py::test_what_another_role_can_write_is_not_believed",
+    "driver_missing": "test_psycopg.py::test_what_is_missing_is_said_and_what_is_there_is_offered",
     "rights_missing": "test_refused_databases.py::test_rights_that_are_missing",
     "schema_missing": "test_database_checks.py::test_a_schema_that_the_role_may_not_use",
     "version_table_elsewhere": "test_database_checks.py::test_a_wrong_search_path",
 }
 _SOMEBODY_WRITES = """
 app_failed config_interpolation config_quote config_require_missing config_syntax database_other database_unreadable
-env_pooled hook_failed label_duplicate location_interpolation model_unused rehearsal_elsewhere rehearsal_failed
-review_failed revision_at_import revision_cycle revision_duplicate revision_missing revision_syntax revision_unreadable
-section_invalid section_location source_package_missing"""
+env_driver env_pooled hook_failed label_duplicate location_interpolation model_unused rehearsal_elsewhere
+rehearsal_failed review_failed revision_at_import revision_cycle revision_duplicate revision_missing revision_syntax
+revision_unreadable section_invalid section_location source_package_missing"""
 _SOMEBODY_CHOOSES = """
 baseline_applied baseline_behind baseline_no_evidence baseline_table_of_later database_ahead database_option_elsewhere
 location_space revert_foreign revert_needed revert_no_base revert_not_applied revert_rows source_odd_name"""
 _ANOTHER_RUN = "backup_failed database_failed dump_failed lock_lost locked plan_other scratch_failed"
 _ANOTHER_HOST = """
-backup_no_space driver_missing environment_broken git_missing look_failed package_missing program_failed
+backup_no_space environment_broken git_missing look_failed package_missing program_failed
 program_too_old revisions_missing scratch_impossible scratch_no_space"""
 _NOT_ROOT = "config_forbidden config_not_writable config_owner revision_unwritable source_forbidden"
 # By their names, each with why there is nothing to follow here.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -110,3 +111,9 @@ def test_only_one_file_uses_private_names_of_alembics() -> None:
 
 def test_only_one_file_uses_private_names_of_psycopg2_s() -> None:
     assert users("._connect") == {"connect_hook"}
+
+
+def test_only_two_files_know_one_driver_from_the_other() -> None:
+    """Docstrings and what a person is told apart."""
+    named = r"(import|modules\[|load\(|==)\W*psycopg|\b(pgcode|mogrify|dsn_parameters|get_parameters|readonly|async_)\b"
+    assert {path.stem for path in FILES if re.search(named, path.read_text())} <= {"driver", "connect_hook", "url"}

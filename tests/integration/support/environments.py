@@ -16,6 +16,8 @@ import make_env
 REQUIREMENTS = {
     "rattail": ("requirements-rattail.txt", "requirements-corepos.txt", "requirements-build.txt"),
     "wutta": ("requirements-wutta.txt", "requirements-build.txt"),
+    "psycopg": ("requirements-psycopg.txt", "requirements-build.txt"),
+    "sqlalchemy20": ("requirements-sqlalchemy20.txt",),
     "continuum": ("requirements-wutta.txt", "requirements-continuum.txt", "requirements-build.txt"),
 }
 

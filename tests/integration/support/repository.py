@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from .places import POSER
 
@@ -38,6 +39,81 @@ def downgrade():
 '''
 
 
+# What of examples/poser differs in an app on WuttJamaican, with psycopg 3; it extends the person.
+_ON_WUTTA: dict[str, Any] = {
+    "pyproject.toml": {"rattail[db]": "WuttJamaican[db]", "psycopg2-binary": "psycopg"},
+    "poser/config.py": {"'rattail.": "'wutta."},
+    "poser/db/model/__init__.py": {"rattail.db.model": "wuttjamaican.db.model", "PoserProduct": "PoserPerson"},
+    "poser/db/model/products.py": """
+import sqlalchemy as sa
+
+from wuttjamaican.db import model
+
+
+class PoserPerson(model.Base):
+    __tablename__ = 'poser_person'
+
+    uuid = model.uuid_fk_column('person.uuid', primary_key=True)
+    nickname = sa.Column(sa.String(length=100), nullable=True)
+""",
+    "poser/db/model/widgets.py": """
+import sqlalchemy as sa
+
+from wuttjamaican.db import model
+
+
+class PoserWidget(model.Base):
+    __tablename__ = 'poser_widget'
+
+    uuid = model.uuid_column()
+    code = sa.Column(sa.String(length=20), nullable=False)
+""",
+    "poser/db/alembic/versions/a010a6c92761_initial_poser_tables.py": """
+revision = 'a010a6c92761'
+down_revision = None
+branch_labels = ('poser',)
+depends_on = None
+
+from alembic import op
+import sqlalchemy as sa
+import wuttjamaican.db.util
+
+
+def upgrade():
+    op.create_table('poser_person',
+        sa.Column('uuid', wuttjamaican.db.util.UUID(), nullable=False),
+        sa.Column('nickname', sa.String(length=100), nullable=True),
+        sa.ForeignKeyConstraint(['uuid'], ['person.uuid'], name=op.f('fk_poser_person_uuid_person')),
+        sa.PrimaryKeyConstraint('uuid', name=op.f('pk_poser_person')))
+
+
+def downgrade():
+    op.drop_table('poser_person')
+""",
+    "poser/db/alembic/versions/b084beb32f02_add_widgets.py": """
+revision = 'b084beb32f02'
+down_revision = 'a010a6c92761'
+branch_labels = None
+depends_on = None
+
+from alembic import op
+import sqlalchemy as sa
+import wuttjamaican.db.util
+
+
+def upgrade():
+    op.create_table('poser_widget',
+        sa.Column('uuid', wuttjamaican.db.util.UUID(), nullable=False),
+        sa.Column('code', sa.String(length=20), nullable=False),
+        sa.PrimaryKeyConstraint('uuid', name=op.f('pk_poser_widget')))
+
+
+def downgrade():
+    op.drop_table('poser_widget')
+""",
+}
+
+
 class Repository:
     """A repository with a work tree, to be cloned from; commits go to branch ``main``."""
 
@@ -46,10 +122,20 @@ class Repository:
         self.package = package
 
     @classmethod
-    def of_poser(cls, path: Path, package: str = "poser") -> Repository:
-        """A repository that holds examples/poser, under another package name and prefix if one is given."""
+    def of_poser(cls, path: Path, package: str = "poser", *, on_wutta: bool = False) -> Repository:
+        """A repository that holds examples/poser, under another package name and prefix if one is given.
+
+        With ``on_wutta`` it stands on WuttJamaican, and is about persons rather than products.
+        """
         shutil.copytree(POSER, path, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
         repository = cls(path, package)
+        if on_wutta:
+            for name, new in _ON_WUTTA.items():
+                text = (path / name).read_text()
+                for old, instead in new.items() if isinstance(new, dict) else [(text, new)]:
+                    assert old in text
+                    text = text.replace(old, instead)
+                (path / name).write_text(text)
         if package != "poser":
             repository._rename(package)
         repository.git("init", "--quiet", "--initial-branch=main")

@@ -88,6 +88,8 @@ class Server:
     app: str = "poser"
     core: str = "rattail"
     vars: dict[str, Any] = field(default_factory=dict)
+    # whose packages the environment has: see ``environments``; those of the core, where it is empty
+    packages: str = ""
 
     @classmethod
     def make(
@@ -99,10 +101,11 @@ class Server:
         app: str = "poser",
         core: str = "rattail",
         url: str | None = None,
+        packages: str = "",
     ) -> Server:
         """A server with a database URL in its config file and no ``[alembic]``; the app is not there yet."""
-        server = cls(root, database, repository, app, core)
-        environments.make_light(server.env_dir, core)
+        server = cls(root, database, repository, app, core, packages=packages)
+        environments.make_light(server.env_dir, packages or core)
         server.write_config(url=url)
         server.vars = {
             "rattail_schema_ext_app": app,
@@ -186,7 +189,7 @@ class Server:
     def own_env(self, old: str, new: str) -> None:
         """Have the app bring an env.py of its own, checked out: the packaged one with its text changed."""
         place = CORE_LOCATIONS[self.core].replace(":", "/").replace(".", "/")
-        packaged = environments.site_packages(environments.base(self.core)) / place
+        packaged = environments.site_packages(environments.base(self.packages or self.core)) / place
         text = (packaged / "env.py").read_text()
         assert old in text
         files = {"env.py": text.replace(old, new), "script.py.mako": (packaged / "script.py.mako").read_text()}
@@ -198,7 +201,7 @@ class Server:
     def install(self) -> None:
         """The editable install that pip makes of ``source_dir``, from a copy of an earlier one like it."""
         told = b"".join((self.source_dir / name).read_bytes() for name in ("pyproject.toml", "README.md"))
-        made = environments.site_packages(environments.base(self.core)).stat().st_mtime_ns
+        made = environments.site_packages(environments.base(self.packages or self.core)).stat().st_mtime_ns
         kept = CACHE / "installs" / hashlib.sha256(told + str(made).encode()).hexdigest()[:12]
         packages = environments.site_packages(self.env_dir)
         with locked(kept.with_suffix(".lock")):

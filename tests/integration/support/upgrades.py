@@ -41,6 +41,7 @@ configure_mappers()
 for line in sys.stdin:
     once(line)
 """
+_UPGRADES_ON_WUTTA = f"{_RUN}\nimport wuttjamaican.db.model, alembic.command\nfor line in sys.stdin:\n    once(line)\n"
 
 
 class Upgrade:
@@ -75,11 +76,12 @@ def baseline(server: Server, *revisions: str, **options: Any) -> dict[str, Any]:
 
 
 class Upgrades:
-    """Upgrades and reverts of one server, one after another, in one process that has imported Rattail already."""
+    """Upgrades and reverts of one server, one after another, in one process that has imported its core already."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._process = _start(server, _UPGRADES, str(server.config))
+        program = _UPGRADES if server.core == "rattail" else _UPGRADES_ON_WUTTA
+        self._process = _start(server, program, str(server.config))
 
     def __call__(self, **options: Any) -> dict[str, Any]:
         """Run an upgrade to its end."""

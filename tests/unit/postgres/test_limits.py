@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ansible.module_utils.rattail_alembic.postgres.limits import Limits
+from ansible.module_utils.rattail_alembic.postgres.connection import Limits
 
 
 def test_only_from_14_on_a_server_looks_whether_its_client_is_still_there() -> None:

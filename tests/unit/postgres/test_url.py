@@ -15,7 +15,7 @@ from sqlalchemy.engine import make_url
         ("postgresql://", Target()),
         ("postgresql:///poser", Target(dbname="poser")),
         ("postgresql://localhost/poser", Target("localhost", None, "poser")),
-        ("postgresql+psycopg2://u:p@h:5433/d", Target("h", 5433, "d", "u", "p")),
+        ("postgresql+psycopg2://u:p@h:5433/d", Target("h", 5433, "d", "u", "p", driver="psycopg2")),
         ("postgresql://u:p%40%2Fs%25%3A@h/d", Target("h", None, "d", "u", "p@/s%:")),
         ("postgresql://u:p/w:x@h/d", Target("h", None, "d", "u", "p/w:x")),
         ("postgresql://u+v:a+b@h/d", Target("h", None, "d", "u+v", "a+b")),
@@ -40,15 +40,15 @@ def test_leads_where_sqlalchemy_goes(url: str, target: Target) -> None:
 
 
 def test_psycopg_is_libpq_too() -> None:
-    assert parse_url("postgresql+psycopg://u@h/d") == Target("h", None, "d", "u")
+    assert parse_url("postgresql+psycopg://u@h/d") == Target("h", None, "d", "u", driver="psycopg")
 
 
 @pytest.mark.parametrize(
     ("url", "code", "says"),
     [
         ("postgres://u:secret@h/d", "database_unsupported", "Write postgresql:// instead"),
-        ("postgresql+asyncpg://u:secret@h/d", "database_unsupported", "install psycopg2"),
-        ("postgresql+pg8000://u:secret@h/d", "database_unsupported", "install psycopg2"),
+        ("postgresql+asyncpg://u:secret@h/d", "database_unsupported", "install the driver"),
+        ("postgresql+pg8000://u:secret@h/d", "database_unsupported", "install the driver"),
         ("sqlite:///secret", "database_unsupported", "sqlite://"),
         ("mysql+pymysql://u:secret@h/d", "database_unsupported", "PostgreSQL database"),
         ("secret", "database_url_invalid", "does not begin"),
@@ -69,6 +69,9 @@ def test_psycopg_is_libpq_too() -> None:
         ("postgresql:///d?port=4,5", "database_url_invalid", "as many ports"),
         ("postgresql:///d?port=x", "database_url_invalid", "not a number"),
         ("postgresql:///d?sslmode=a&sslmode=secret", "database_url_invalid", "sslmode more than once"),
+        ("postgresql+psycopg_async://u:secret@h/d", "database_unsupported", "postgresql:// instead"),
+        ("postgresql+psycopg2cffi://u:secret@h/d", "database_unsupported", "install the driver"),
+        ("postgresql+psycopg://h/secret?prepare_threshold=0", "database_url_invalid", "no parameter of libpq"),
         ("postgresql:///d?dsn=secret", "database_url_invalid", "no parameter of libpq"),
     ],
 )

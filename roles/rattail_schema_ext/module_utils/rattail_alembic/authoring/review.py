@@ -21,8 +21,8 @@ from ..observe.answer import Answer, NewRevision, Review
 from ..observe.observation import Ready
 from ..postgres import catalog
 from ..postgres.catalog_changes import rewritten
+from ..postgres.connection import Limits
 from ..postgres.contents import VERSION_TABLE
-from ..postgres.limits import Limits
 from ..problem import Refused
 from ..revisions.locations import standard
 from . import hazards

@@ -11,7 +11,7 @@ from ..migration.job import READ_ONLY
 from ..observe.answer import Answer, Blocker, FailedRevision, Rows
 from ..observe.observation import Ready
 from ..observe.request import Request
-from ..postgres.limits import RETRYABLE
+from ..postgres.connection import RETRYABLE
 from .net import Found
 from .retry import Attempts
 
@@ -22,7 +22,7 @@ FOLLOWED = "Every version row is written all the same: the database has followed
 LOOK_FOR_YOURSELF = "Look for yourself whether all of it is there: a next run has nothing to do."
 _CUT_OFF = "Read the log of the server, then run again."
 # admin_shutdown and its like, connection exceptions (errcodes of PostgreSQL); the driver's own words have no code
-_GONE = re.compile("57P|08|connection already closed|terminating connection|server closed the connection")
+_GONE = re.compile("57P|08|(the )?connection (already|is) (closed|lost)|terminating connection|server closed the conn")
 _WRITE_INSIDE = (
     "Have it write rows in its transaction (before it leaves it, or after an autocommit_block), "
     "or set rattail_schema_ext_policy_data: report, then run again."

@@ -138,10 +138,11 @@ def written_by(cursor: Any, changes: Iterable[Change], transactions: Collection[
     keys = {each.key for each in changes}
     found: set[Key] = set()
     for source in SOURCES:
-        rows = tuple(key[1:] for key in keys if key[0] == source.oid)
+        rows = ", ".join(f"{key[1:]}" for key in keys if key[0] == source.oid)
         if rows and source.signed:
-            query = f"select {source.key} from pg_catalog.{source.catalog} x where x.xmin::text::bigint = any(%s)"
-            written = run(cursor, f"{query} and ({source.key}) in %s", ([each % 2**32 for each in transactions], rows))
+            query = f"select {source.key} from pg_catalog.{source.catalog} x where ({source.key}) in (values {rows})"
+            of_these = [each % 2**32 for each in transactions]
+            written = run(cursor, f"{query} and x.xmin::text::bigint = any(%s::bigint[])", (of_these,))
             found |= {(source.oid, a, b, c) for a, b, c in written}
     return found
 

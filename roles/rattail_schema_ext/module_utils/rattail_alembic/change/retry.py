@@ -15,9 +15,9 @@ from ..migration import runner
 from ..migration.child import QUIET, Event, Outcome
 from ..migration.job import Job
 from ..observe.answer import Blocker, Rows, Violation
-from ..postgres.connection import connect, driver
+from ..postgres import driver
+from ..postgres.connection import RETRYABLE, connect
 from ..postgres.connection import run as ask
-from ..postgres.limits import RETRYABLE
 from ..postgres.lock import Lock
 from ..postgres.url import Target
 from ..problem import Refused
@@ -155,7 +155,7 @@ class _Watch:
             self._connection = self._connection or connect(self._target)
             with self._connection.cursor() as cursor:
                 found = ask(cursor, _BLOCKERS, (self._pid,))
-        except (driver().Error, Refused):
+        except driver.errors(Refused):
             # The migration does not depend on it.
             self._connection = None
         else:

@@ -15,9 +15,8 @@ from ..observe.answer import Answer, Backup, Holder
 from ..observe.answer import Lock as Wait
 from ..observe.look import look
 from ..observe.observation import Ready
-from ..postgres import catalog
-from ..postgres.connection import driver
-from ..postgres.limits import Limits
+from ..postgres import catalog, driver
+from ..postgres.connection import Limits
 from ..postgres.lock import Lock, take
 from ..problem import Refused
 from ..revisions.locations import standard
@@ -49,7 +48,7 @@ def locked(ready: Ready, answer: Answer, log: Log, work: Callable[[Lock], None])
         history.prepare(ready, answer)
         try:
             work(lock)
-        except driver().Error as error:
+        except driver.errors() as error:
             raise lock.failed(error) from None
 
 
@@ -124,7 +123,7 @@ def migrate(ready: Ready, job: Job, answer: Answer, lock: Lock) -> retry.Attempt
         return _migrate(ready, replace(job, catalog=before.catalog), answer, lock, before)
     except Refused as refused:
         raise _not_compared(ready, job, answer, refused) from None
-    except driver().Error as error:
+    except driver.errors() as error:
         raise _not_compared(ready, job, answer, lock.failed(error)) from None
 
 

@@ -73,7 +73,7 @@ def refuse_impossible(directory: str, content_bytes: int) -> None:
 
 
 @contextlib.contextmanager
-def started(initdb: programs.Program, directory: str) -> Iterator[Target]:
+def started(initdb: programs.Program, directory: str, driver: str = "") -> Iterator[Target]:
     """Make a cluster and run its server, or raise Refused; yields how its superuser connects to its database template1.
 
     The server ends with this process. If this process is killed, the next run removes the directory.
@@ -101,7 +101,7 @@ def started(initdb: programs.Program, directory: str) -> Iterator[Target]:
         # an immediate shutdown, since there is nothing to save
         stack.callback(server.process.wait)
         stack.callback(server.process.send_signal, signal.SIGQUIT)
-        target = Target(host=home, port=_PORT, dbname="template1", user=_SUPERUSER, options=_DIRECT)
+        target = Target(host=home, port=_PORT, dbname="template1", user=_SUPERUSER, options=_DIRECT, driver=driver)
         _await(target, server)
         yield target
 

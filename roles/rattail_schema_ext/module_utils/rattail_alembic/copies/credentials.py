@@ -1,6 +1,6 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Connects PostgreSQL's own programs to the database that psycopg2 connected to, without showing a password.
+"""Connects PostgreSQL's own programs to the database that the driver connected to, without showing a password.
 
 A program reads a service file and a password file (libpq, "The Connection Service File", "The Password File"), which
 are in memory, and which only it can open. Its arguments and its environment name these files and nothing else.
@@ -15,6 +15,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..postgres import driver
 from ..postgres.connection import connect, run
 from ..postgres.url import Target
 
@@ -22,7 +23,7 @@ from ..postgres.url import Target
 SERVICE = "rattail_schema_ext"
 
 # The parameters that are passed on. libpq's own defaults of those that are newer than its release 12: a program may
-# have an older libpq than psycopg2, and ends at a name that it does not know, so that a default is left out.
+# have an older libpq than the driver, and ends at a name that it does not know, so that a default is left out.
 _PASSED = frozenset((
     "application_name", "channel_binding", "client_encoding", "connect_timeout", "dbname", "gssdelegation",
     "gssencmode", "gsslib", "host", "hostaddr", "keepalives", "keepalives_count", "keepalives_idle",
@@ -52,10 +53,10 @@ class Login:
 
     @classmethod
     def of(cls, connection: Any, **changed: str) -> Login:
-        """How ``connection`` (psycopg2's) was made, to the host that answered; ``changed`` is to be different."""
+        """How ``connection`` was made, to the host that answered; ``changed`` is to be different."""
         parameters = {
             name: value
-            for name, value in connection.info.dsn_parameters.items()
+            for name, value in driver.parameters(connection).items()
             if value and name in _PASSED and _DEFAULTS.get(name) != value
         }
         parameters["host"], parameters["port"] = connection.info.host, str(connection.info.port)
@@ -87,7 +88,7 @@ def _unnamed(text: str) -> Iterator[int]:
 
 
 def connected(target: Target) -> closing[Any]:
-    """A psycopg2 connection in autocommit mode, to be closed by ``with``; raises Refused where it fails."""
+    """A connection in autocommit mode, to be closed by ``with``; raises Refused where it fails."""
     return closing(connect(target))
 
 

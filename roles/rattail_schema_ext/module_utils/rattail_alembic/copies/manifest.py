@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ..postgres.connection import driver
+from ..postgres import driver
 from .credentials import query
 
 CHANGED, UNCHANGED = "changed", "unchanged"
@@ -47,12 +47,12 @@ def identity(connection: Any, app: str, mode: str) -> dict[str, Any]:
     [(database, oid)] = query(connection, _DATABASE)
     try:
         [(system,)] = query(connection, _SYSTEM)
-    except driver().Error:  # a hosted server may keep it to itself
+    except driver.errors():  # a hosted server may keep it to itself
         system = ""
-    asked = connection.info.dsn_parameters
+    asked = driver.parameters(connection)
     host = asked.get("host") or asked.get("hostaddr") or ""
     here = not host or host.startswith(("/", "127.")) or host in ("localhost", "::1")
-    server = f"{os.uname().nodename if here else host}:{asked.get('port', '')}"
+    server = f"{os.uname().nodename if here else host}:{asked.get('port') or connection.info.port}"
     return dict(zip(_IDENTITY, (app, database, oid, system, server, mode)))
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from itertools import compress
 from typing import Any
 
-from ..postgres.connection import driver
+from ..postgres import driver
 from ..postgres.contents import quoted
 from ..postgres.url import Target
 from ..problem import Refused
@@ -88,7 +88,7 @@ def database(target: Target, *, content: str = FULL, bin_dir: str = "", dump: st
             made = filled = _on_server(stack, real, target, facts.name)
             place, owners, sources = SERVER, facts.superuser, _DATABASE_SOURCES
         else:
-            admin = stack.enter_context(cluster.started(program, cluster.DIRECTORY))
+            admin = stack.enter_context(cluster.started(program, cluster.DIRECTORY, target.driver))
             made, filled = _in_cluster(real, facts, admin)
             place, owners, sources = CLUSTER, True, _DATABASE_SOURCES + _OTHER_SOURCES
         warnings = fill(real, filled, program.beside("pg_dump"), content=content, dump=dump, owners=owners)
@@ -161,7 +161,7 @@ def _on_server(stack: contextlib.ExitStack, real: Any, target: Target, original:
     try:
         for (leftover,) in query(real, _LEFTOVERS, (prefix, prefix)):
             # it fails if somebody has connected meanwhile, and then the database is in use
-            with contextlib.suppress(driver().Error):
+            with contextlib.suppress(*driver.errors()):
                 query(real, f"drop database if exists {quoted(leftover)}")
         # before it is created, in case a signal arrives between the two
         stack.callback(_drop, target, name)
@@ -193,13 +193,13 @@ def _create(real: Any, connection: Any, name: str) -> None:
     try:
         query(connection, create, list(given.values()))
         query(connection, f"comment on database {database} is %s", (comment,))
-    except driver().Error as error:
+    except driver.errors() as error:
         raise cluster.failed(str(error)) from None
 
 
 def _drop(target: Target, name: str) -> None:
     """Drop a scratch database, and end our own sessions in it. If that fails, the next run drops it."""
-    with contextlib.suppress(Refused, driver().Error), connected(target) as connection:
+    with contextlib.suppress(Refused, *driver.errors()), connected(target) as connection:
         of_ours = "from pg_stat_activity where datname = %s and pg_has_role(usesysid, 'USAGE')"
         query(connection, f"select pg_terminate_backend(pid) {of_ours}", (name,))
         query(connection, f"drop database if exists {quoted(name)}")
@@ -210,7 +210,7 @@ def _copy_settings(real: Any, copy: Target, sources: Sequence[str]) -> None:
     chosen = "select name, reset_val from pg_settings where context = 'user' and source = any(%s)"
     with connected(copy) as connection:
         for setting, value in query(real, chosen, (list(sources),)):
-            with contextlib.suppress(driver().Error):
+            with contextlib.suppress(*driver.errors()):
                 # ALTER DATABASE alone would read a list as one name
                 query(connection, "select set_config(%s, %s, false)", (setting, value))
                 query(connection, f"alter database {quoted(copy.dbname)} set {quoted(setting)} from current")
@@ -244,7 +244,7 @@ def _copy_roles(real: Any, connection: Any) -> None:
             query(connection, f"create role {quoted(name)} {' '.join(compress(_ATTRIBUTES, attributes))}")
     for role, member in query(real, "select roleid::regrole::text, member::regrole::text from pg_auth_members"):
         # a predefined role of PostgreSQL may be missing in this release
-        with contextlib.suppress(driver().Error):
+        with contextlib.suppress(*driver.errors()):
             query(connection, f"grant {role} to {member}")
 
 

@@ -156,8 +156,8 @@ def refuse_missing(*packages: str) -> None:
         raise _missing(*missing)
 
 
-# What is installed so that a package can be imported, where that has another name.
-_BRINGS = {"psycopg2": "psycopg2-binary", "rattail": "'rattail[db]'", "wuttjamaican": "'WuttJamaican[db]'"}
+# What is installed so that a package can be imported, and with a core the driver that its SQLAlchemy takes.
+_BRINGS = {"rattail": "'rattail[db]' psycopg2-binary", "wuttjamaican": "'WuttJamaican[db]' 'psycopg[binary]'"}
 
 
 def _missing(*packages: str) -> Refused:

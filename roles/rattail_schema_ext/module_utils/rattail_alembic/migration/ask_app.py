@@ -14,6 +14,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from typing import Any
 
 from ..cores import Core
+from ..postgres import driver
 from ..postgres.contents import INCARNATION, quoted
 from ..problem import Refused
 from .alembic_api import alembic_config, declared_labels, loaded, run_env, script_directory
@@ -72,6 +73,7 @@ def version_table(
         def steps(_script: Any, rows: Any, context: Any) -> list[Any]:
             from sqlalchemy import text
 
+            refuse_another_driver(context)
             parts = list(filter(None, (context.version_table_schema, context.version_table)))
             asked = context.connection.execute(text(_WHERE), {"name": ".".join(map(quoted, parts))})
             where = dict(zip(("database", "incarnation", "width"), next(iter(asked))))
@@ -92,6 +94,19 @@ def database_other(found: str, wanted: str) -> Refused:
     """The refusal of an ``env.py`` that connects to another database than the app's config leads to."""
     where = f"{found!r}, not to {wanted!r}" if found != wanted else f"a database {found!r} of another server"
     return Refused("database_other", f"The app's env.py connects to {where}.", TAKE_IT_FROM_THE_CONFIG)
+
+
+def refuse_another_driver(context: Any) -> None:
+    """Refuse an ``env.py`` on whose connection nothing can be watched: Alembic's ``context`` has it."""
+    if not driver.is_known(getattr(context.connection.connection.cursor(), "connection", None)):
+        raise driver_other(context.dialect)
+
+
+def driver_other(dialect: Any) -> Refused:
+    """The refusal of an ``env.py``, or of an app, that connects by SQLAlchemy with another driver."""
+    by = f"{dialect.driver}{', asynchronously' if dialect.is_async else ''}"
+    cause = f"The app's env.py connects by {by}, where nobody could watch over what a revision does."
+    return Refused("env_driver", cause, TAKE_IT_FROM_THE_CONFIG)
 
 
 def revisions(
@@ -173,6 +188,8 @@ def answer(outcome: Outcome, name: str, what: str, config_file: str) -> Event:
     if said is not None:
         return said
     error = outcome.error
+    if error and error["problem"]:
+        raise Refused(**error["problem"])
     words = f"{error['type']}: {error['message']}{_where(error)}" if error else f"the process {outcome.ending}"
     raise Refused(
         "app_failed",

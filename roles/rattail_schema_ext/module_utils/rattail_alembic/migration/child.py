@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from typing import IO, Any, NoReturn
 
 from ..postgres.catalog import Catalog
+from ..postgres.driver import sqlstate
 from ..problem import Refused, mask
 
 Event = dict[str, Any]
@@ -208,7 +209,7 @@ def _describe(error: BaseException) -> Event:
         "type": type(error).__name__,
         "message": mask(message).partition("\n")[0],
         "statement": mask(_as_written(str(getattr(error, "statement", None) or ""))),
-        "sqlstate": getattr(origin, "pgcode", None) or getattr(origin, "sqlstate", None) or "",
+        "sqlstate": sqlstate(origin),
         "problem": error.problem.as_dict() if isinstance(error, Refused) else None,
         "trace": mask("".join(traceback.format_exception(type(error), error, error.__traceback__))),
     }

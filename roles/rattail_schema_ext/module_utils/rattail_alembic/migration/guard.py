@@ -13,19 +13,20 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from typing import Any
 
 from ..policy import rules
-from ..postgres import catalog, limits
+from ..postgres import catalog, driver
 from ..postgres.catalog import Catalog
 from ..postgres.catalog_changes import difference, made_by_others, rewritten
-from ..postgres.connection import PIN, application_name, driver, finish_cursors, first_line, run, undone
+from ..postgres.connection import PIN, application_name, finish_cursors, first_line, put_settings, run, undone
 from ..postgres.contents import quoted
+from ..postgres.driver import IDLE, plain_cursor
 from ..postgres.lock import lock_lost
 from ..problem import Refused
 from ..revisions import sql
 from .ask_app import TAKE_IT_FROM_THE_CONFIG, database_other
 from .child import Report, Statements, packed
-from .connect_hook import our_cursor, plain_cursor
+from .connect_hook import our_cursor
 from .job import ANTIDOTE, CLONE, ENFORCE, OFF, POISON, READ_ONLY, REFUSE, TRANSACTION, Job, Rehearsed, Unrehearsable
-from .other_connections import IDLE, WHICH, Beside, Meanwhile, is_pooled
+from .other_connections import WHICH, Beside, Meanwhile, is_pooled
 from .written_rows import VersionRows, Violated, WrittenRows
 
 _LOCKS = """
@@ -78,10 +79,8 @@ class Guard:
 
         One that a pooler may give to somebody else next is left as it is.
         """
-        if getattr(connection, "async_", 0):
-            if self.beside.confined:
-                connection.close()
-                raise RuntimeError("it opened an asynchronous connection, which cannot be kept from writing")
+        if driver.is_async(connection):
+            self.beside.see(connection)
             return
         if self._job.unpooled and is_pooled(connection):
             self.beside.add_unseen()
@@ -89,18 +88,19 @@ class Guard:
         settings = self._job.limits.settings(connection.info.server_version)
         settings["application_name"] = application_name(self._job.app, "begins")
         if self._job.rehearsal == TRANSACTION:
-            # A ROLLBACK of a revision's own takes the poison with it. What follows can write no more, since
-            # only transactions that the driver begins may, and on other connections not even these.
+            # A ROLLBACK of a revision's own takes the poison with it: only what the driver begins may write then.
             settings["default_transaction_read_only"] = "on"
         with plain_cursor(connection) as cursor:
-            limits.put(cursor, settings)
+            put_settings(cursor, settings)
         connection.commit()
         if self._job.rehearsal == TRANSACTION:
-            connection.set_session(readonly=self._begun)
+            driver.set_read_only(connection, self._begun)
         self.beside.add(connection)
 
     def hear(self, connection: Any, text: str) -> None:
         """A statement is about to be executed on a connection of the app's: see :meth:`WrittenRows.hear`."""
+        if connection and driver.is_busy(connection) and (text == "commit" or sql.ends_transaction(text)):
+            raise RuntimeError("it ends a transaction in pipeline mode, in which nobody can look at it before")
         if connection is self._migrating:
             row = _VERSION_ROW.fullmatch(text)
             if text == "commit" and self.waits_for_commit and self._heard and self._counted is not None:
@@ -165,7 +165,7 @@ class Guard:
             why = "it uses the connection that migrates" if self._heard else ""
         except Exception as error:
             origin = getattr(error, "orig", error)
-            if getattr(origin, "pgcode", "") != READ_ONLY:
+            if driver.sqlstate(origin) != READ_ONLY:
                 raise
             why = f"{type(origin).__name__}: {first_line(str(origin))}"
         self.beside.end(free=job.rehearsal != TRANSACTION)
@@ -298,9 +298,9 @@ class Guard:
             return catalog.snapshot(cursor)
 
     def _put(self, cursor: Any, *also: str, **other: str) -> list[Any]:
-        """SET the settings once more, and a name that says which revision runs: ``limits.put``."""
+        """SET the settings once more, and a name that says which revision runs: ``put_settings``."""
         name = application_name(self._job.app, self._revision)
-        return limits.put(cursor, {**self._settings, "application_name": name, **other}, *also)
+        return put_settings(cursor, {**self._settings, "application_name": name, **other}, *also)
 
     def _tell(self, event: str, **facts: Any) -> None:
         self._report({"event": event, "revision": self._revision, **facts})
@@ -326,6 +326,8 @@ class Guard:
             how = "PREPARE TRANSACTION" if before == "in progress" else "ROLLBACK"
             raise RuntimeError(f"it ended its transaction with a {how} of its own")
         self._tell_left("COMMIT", packed(self._catalog))
+        self._leaving = "COMMIT" if self._job.rehearsal == TRANSACTION else ""
+        self._refuse_leaving()
         return True
 
     @contextmanager
@@ -336,7 +338,7 @@ class Guard:
             with_deferred = True
             try:
                 look.enter_context(undone(cursor, f"{poison}{_RUN_DEFERRED}; {self._pin}; {_DEFERS}"))
-            except driver().IntegrityError:
+            except driver.errors(name="IntegrityError"):
                 # A later revision may mend that. Else the COMMIT fails.
                 with_deferred = False
                 look.enter_context(undone(cursor, f"{self._pin}; {_DEFERS}"))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from ..policy.prefixes import Prefixes
 from ..postgres.catalog import Catalog
-from ..postgres.limits import Limits
+from ..postgres.connection import Limits
 from ..postgres.url import Target
 
 # What an upgrade is rehearsed in.

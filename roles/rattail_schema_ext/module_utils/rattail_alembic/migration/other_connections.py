@@ -9,18 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 from weakref import WeakKeyDictionary
 
+from ..postgres import driver
 from ..postgres.catalog import Catalog, Key
 from ..postgres.catalog_changes import Change, difference
 from ..postgres.connection import run
+from ..postgres.driver import IDLE, IN_TRANSACTION, plain_cursor
 from ..postgres.kinds import ALTERED_OUTSIDE
 from ..revisions.sql import alters_only
-from .connect_hook import plain_cursor
-
-# pq: PQTRANS_IDLE, PQTRANS_INTRANS
-IDLE, IN_TRANSACTION = 0, 2
 
 # Two servers may each have a database of that name.
 WHICH = "select pg_catalog.current_database(), pg_catalog.pg_postmaster_start_time()"
@@ -87,12 +85,19 @@ class Beside:
             self.see(connection)
 
     def see(self, connection: Any) -> None:
-        """Have a connection only read, or write again, as it is now to be: before it is used."""
+        """Have a connection only read, or write again, as it is now to be: before it is used.
+
+        :raises RuntimeError: where that cannot be done; the connection is closed then.
+        """
         which = self._connections.get(connection)
+        if driver.is_async(connection) and self.confined:
+            _close(connection, "an asynchronous")
         if which is None or connection is self._migrating or connection.closed:
             return
         wanted = self._confined if which == self._which else self._everywhere
         held = self._held.get(connection, "")
+        if wanted and held != _SESSION and driver.is_busy(connection):
+            _close(connection, "another busy")
         status = connection.info.transaction_status
         if status == IDLE:
             if wanted and held != _SESSION:
@@ -130,6 +135,11 @@ class Beside:
         return set(run(cursor, _LAST_QUERIES, (pids,)))
 
 
+def _close(connection: Any, which: str) -> NoReturn:
+    driver.end(connection)
+    raise RuntimeError(f"it uses {which} connection to the database, which cannot be kept from writing")
+
+
 def is_pooled(connection: Any) -> bool:
     """Whether who answers is not who let us in: a pooler is between. It leaves no transaction open that was not."""
     idle = connection.info.transaction_status == IDLE
@@ -145,7 +155,7 @@ def set_session(connection: Any, *, read_only: bool) -> None:
     with plain_cursor(connection) as cursor:
         cursor.execute(f"set default_transaction_read_only to {'on' if read_only else 'default'}")
     connection.commit()
-    connection.readonly = True if read_only else None
+    driver.set_read_only(connection, True if read_only else None)
 
 
 class Meanwhile:

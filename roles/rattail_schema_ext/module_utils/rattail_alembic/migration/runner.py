@@ -13,15 +13,16 @@ from functools import partial
 from typing import Any
 from weakref import WeakSet
 
+from ..postgres import driver
 from ..postgres.connection import KEEPALIVES
 from ..postgres.contents import quoted
 from ..postgres.url import Target, leads_to
 from ..problem import Refused
 from . import drift
 from .alembic_api import alembic_config, applied, run_env, steps_to, steps_to_stamp
-from .ask_app import answer
+from .ask_app import answer, driver_other, refuse_another_driver
 from .child import PAUSE, QUIET, Event, Outcome, Report, in_child
-from .connect_hook import intercept, plain_cursor
+from .connect_hook import intercept
 from .guard import Guard
 from .job import Job
 
@@ -95,7 +96,7 @@ def _migrate(jobs: Sequence[Job], report: Report) -> None:
         if guards:
             # A pool may keep one, and the next guard is to see all of its own.
             for connection in list(made):
-                connection.close()
+                driver.end(connection)
             report(PAUSE)
         guards.append(Guard(job, report))
         comparing = False
@@ -117,13 +118,14 @@ def _migrate_one(job: Job, guard: Guard, report: Report) -> Any:
 
         def cursor() -> Any:
             """A plain cursor of the migrating connection, in whatever transaction it is, of which no guard hears."""
-            return plain_cursor(context.connection.connection.cursor().connection)
+            return driver.plain_cursor(context.connection.connection.cursor().connection)
 
         def audit(name: str, _arguments: Any) -> None:
             if name in _ELSEWHERE:
                 guard.beside.add_unseen()
                 guard.hear(None, name)
 
+        refuse_another_driver(context)
         names = filter(None, (context.version_table_schema, context.version_table))
         guard.begin(cursor(), ".".join(map(quoted, names)), rows)
         sys.addaudithook(audit)
@@ -239,14 +241,8 @@ def _drift(context: Any, job: Job) -> dict[str, Any]:
         return {"differences": [], "error": f"{type(error).__name__}: {message}"}
 
 
-def lead_connections(
-    target: Target,
-    redirect: Target | None,
-    settle: Callable[[Any], None] | None = None,
-    see: Callable[[Any], None] | None = None,
-    hear: Callable[[Any, str], None] | None = None,
-) -> None:
-    """See to every connection that the app makes: where it leads, and its settings before its first transaction."""
+def lead_connections(target: Target, redirect: Target | None, *told: Any) -> None:
+    """See to every connection that the app makes: where it leads, and who hears of it (``told``, see ``intercept``)."""
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
 
@@ -254,17 +250,12 @@ def lead_connections(
         away = redirect is not None and leads_to(target, arguments)
         return {**KEEPALIVES, **(redirect.connect_kwargs() if redirect and away else arguments)}
 
-    def connect(dialect: Any, _record: Any, arguments: Any, named: dict[str, Any]) -> Any:
-        if dialect.name != "postgresql" or dialect.driver == "psycopg2":
-            return None
-        connection = dialect.connect(*arguments, **lead(named))
-        if settle is not None:
-            settle(connection)
-        return connection
+    def refuse(dialect: Any, *_arguments: Any) -> None:
+        if dialect.name == "postgresql" and (dialect.driver not in driver.NAMES or dialect.is_async):
+            raise driver_other(dialect)
 
-    intercept(lead, settle, see, hear)
-    # another driver
-    event.listen(Engine, "do_connect", connect)
+    intercept(lead, *told)
+    event.listen(Engine, "do_connect", refuse)
 
 
 def stamp(config_file: str, rows: Sequence[str], target: Target, direct: Target | None) -> None:

@@ -15,12 +15,11 @@ from typing import Any
 from ..policy import rules
 from ..policy.prefixes import Prefixes, is_of_role
 from ..postgres.catalog_changes import Owner
-from ..postgres.connection import PIN, driver, run, undone
+from ..postgres.connection import PIN, run, undone
+from ..postgres.driver import IDLE, IN_TRANSACTION, errors, plain_cursor
 from ..postgres.row_counts import Another, Written, rows_written, stays, touched, written_between
 from ..revisions import sql
 from .child import Report
-from .connect_hook import plain_cursor
-from .other_connections import IDLE, IN_TRANSACTION
 
 
 class Violated(Exception):
@@ -183,16 +182,16 @@ class VersionRows:
         self.name = name
         [(self._oid,)] = run(cursor, _LEADS_TO, (name,))
         with undone(cursor, PIN):
-            [(self._table,)] = run(cursor, "select %s::regclass::text", (self._oid,))
+            [(self._table, literal)] = run(cursor, "select %s::regclass::text, quote_literal(%s)", (self._oid, name))
         rows = f"array(select version_num::pg_catalog.text from {self._table})"
-        self._both = cursor.mogrify(_LEADS_TO, (name,)).decode() + f", {rows}"
+        self._both = f"{_LEADS_TO % literal}, {rows}"
 
     def violations(self, cursor: Any, revision: str) -> list[dict[str, str]]:
         """What ``revision`` did to them, and to where the name leads, as ``rules.violations`` has it."""
         if self._oid is None:
             return []
         what, found = [], ["(not to be read)"]
-        with suppress(driver().Error), undone(cursor, self._both):
+        with suppress(*errors()), undone(cursor, self._both):
             leads_to, rows = cursor.fetchone()
             if leads_to not in (None, self._oid):
                 what.append(f"version table {self._table}, which another one hides")

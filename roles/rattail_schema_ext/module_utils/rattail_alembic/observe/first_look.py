@@ -92,7 +92,7 @@ def _look_at_environment(seen: Observation) -> None:
         raise environment.explain_from_outside(request.env_dir, request.user)
     environment.refuse_old_python()
     environment.refuse_wrong_user(request.user)
-    environment.refuse_missing(request.base.package, "alembic", "psycopg2")
+    environment.refuse_missing(request.base.package, "alembic")
     seen.alembic = environment.version_of("alembic")
     # Alembic takes relative paths from where it is run, and the manual runs it from here.
     os.chdir(request.env_dir)

@@ -116,7 +116,8 @@ def to_write(ready: Ready) -> Ready:
     request, seen = ready.request, ready.contents
     if not request.database_option:
         return ready
-    direct = parse_url(database_url.direct_url(request.config_file, request.base, os.environ, request.database_option))
+    url = database_url.direct_url(request.config_file, request.base, os.environ, request.database_option)
+    direct = replace(parse_url(url), driver=ready.target.driver)
     found = look_at(direct, request.base.tables, request.app)
     database_checks.history(found)
     refuse_another_place(seen, found, request.database_option)

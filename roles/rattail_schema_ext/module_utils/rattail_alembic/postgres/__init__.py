@@ -1,3 +1,3 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""PostgreSQL by psycopg2, without Alembic: connection, lock, catalog, and what changed between two catalogs."""
+"""PostgreSQL by psycopg2 or psycopg 3, without Alembic: driver, connection, lock, catalog, and what changed in it."""

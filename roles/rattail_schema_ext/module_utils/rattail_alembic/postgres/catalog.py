@@ -135,7 +135,7 @@ class Since:
 
 
 def snapshot(cursor: Any) -> Catalog:
-    """What the database holds now, as the transaction of ``cursor``, a plain one of psycopg2's, sees it.
+    """What the database holds now, as the transaction of ``cursor``, a plain one, sees it.
 
     Nothing is written. The statement stays prepared in the session, since planning takes a third of the time.
     """

@@ -1,20 +1,18 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A connection of the role's own to PostgreSQL: its arguments, its name, and the refusal when it fails."""
+"""A connection to PostgreSQL: its arguments, its name, its settings, and the refusal when it fails."""
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
-import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
-from select import select
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 from ..problem import Refused, mask
+from . import driver
 from .url import Target
 
 CONNECT_TIMEOUT_SECONDS = 10
@@ -30,8 +28,9 @@ PIN = (
     " set local plan_cache_mode = force_generic_plan"
 )
 
-# libpq's PQERRORS_VERBOSE
-_VERBOSE = 2
+# lock_not_available and deadlock_detected: the transaction may be tried again (PostgreSQL's manual, appendix A).
+RETRYABLE = frozenset({"55P03", "40P01"})
+
 _NO_PASSWORD = "28P01"
 _PATIENCE_SECONDS = 3.0
 _LOGIN = (
@@ -51,71 +50,54 @@ _REMEDIES = {
 _OTHER_REMEDY = "Start the server, or correct the database URL in the config file."
 
 
+@dataclass(frozen=True)
+class Limits:
+    """How long a statement of a migration may wait for a lock, and how long it may take; 0 is without end."""
+
+    lock_timeout_seconds: float = 5.0
+    statement_timeout_seconds: float = 0.0
+
+    def settings(self, server_version: int) -> dict[str, str]:
+        """What is SET; ``server_version`` is as libpq has it, e.g. 150004."""
+        wanted = {
+            "lock_timeout": f"{self.lock_timeout_seconds * 1000:.0f}ms",
+            "statement_timeout": f"{self.statement_timeout_seconds * 1000:.0f}ms",
+            "idle_in_transaction_session_timeout": "0",
+            "tcp_keepalives_idle": "30",
+            "tcp_keepalives_interval": "10",
+            "tcp_keepalives_count": "3",
+        }
+        if server_version >= 140000:
+            # during a statement, for whether the client is still there
+            wanted["client_connection_check_interval"] = "1000ms"
+        return wanted
+
+
 def arguments(target: Target) -> dict[str, str]:
-    """The arguments of ``psycopg2.connect``; what the URL says has precedence."""
+    """The arguments of the driver's ``connect``; what the URL says has precedence."""
     return {"connect_timeout": str(CONNECT_TIMEOUT_SECONDS), **KEEPALIVES, **target.connect_kwargs()}
 
 
 def connect(target: Target) -> Any:
-    """A psycopg2 connection in autocommit mode; refuses (``database_unreachable``) where there is none to be had."""
-    psycopg2 = driver()
+    """A connection in autocommit mode; refuses (``database_unreachable``) where there is none to be had."""
     try:
-        connection = psycopg2.connect(**arguments(target))
-        connection.autocommit = True
-    except psycopg2.Error as error:
+        return driver.connect(target.driver, arguments(target))
+    except driver.errors() as error:
         raise unreachable(target, str(error)) from None
-    return connection
-
-
-def driver() -> Any:
-    """The module psycopg2; refuses (``driver_missing``) where it cannot be loaded."""
-    try:
-        import psycopg2
-    except ImportError as error:
-        raise Refused(
-            "driver_missing",
-            f"{sys.executable} cannot load its psycopg2: {error}.",
-            "Install psycopg2-binary in its place, or the libpq library that psycopg2 was built with.",
-        ) from None
-    return psycopg2
 
 
 def unreachable(target: Target, message: str) -> Refused:
-    """The refusal where libpq's error is ``message``, which is in the language of the server or of libpq."""
+    """The refusal where the driver's error is ``message``, which is in the language of the server or of libpq."""
     cause = f"No connection to the database {target}: {first_line(message)}."
     return Refused("database_unreachable", cause, _REMEDIES.get(_sqlstate(target), _OTHER_REMEDY))
 
 
 def _sqlstate(target: Target) -> str:
-    """With which SQLSTATE the server does not let us in; empty where there is none, or it does let us in.
-
-    The driver's error does not have it, and its message only where libpq is told so before it connects.
-    """
-    with suppress(driver().Error, AttributeError, OSError), ExitStack() as opened:
-        client = opened.enter_context(closing(driver().connect(**arguments(target), async_=True)))
-        libpq, pointer = ctypes.CDLL(driver()._psycopg.__file__), ctypes.c_void_p(client.pgconn_ptr)
-        libpq.PQsetErrorVerbosity(pointer, _VERBOSE)
-        try:
-            wait(client, time.monotonic() + _PATIENCE_SECONDS)
-        except driver().Error as error:
-            found = re.findall(r":  ([0-9A-Z]{5}): ", str(error))
-            needs_one = bool(libpq.PQconnectionNeedsPassword(pointer))
-            return found[-1] if found else _NO_PASSWORD * needs_one
+    """With which SQLSTATE the server does not let us in; empty where there is none, or it does let us in."""
+    with suppress(AttributeError, OSError), closing(driver.Client(target.driver, arguments(target))) as client:
+        found = re.findall(r":  ([0-9A-Z]{5}): ", client.connect(_PATIENCE_SECONDS))
+        return found[-1] if found else _NO_PASSWORD * client.needs_password
     return ""
-
-
-def wait(client: Any, deadline: float) -> None:
-    """Wait for what an asynchronous connection does.
-
-    :raises TimeoutError: where it is not done by then (``time.monotonic()``).
-    """
-    extensions = driver().extensions
-    while (state := client.poll()) != extensions.POLL_OK:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        writes = state == extensions.POLL_WRITE
-        select([] if writes else [client], [client] if writes else [], [], left)
 
 
 def first_line(message: str) -> str:
@@ -144,14 +126,24 @@ def undone(cursor: Any, first: str = "") -> Iterator[None]:
     :param first: what is executed right away, in the same round trip.
     """
     connection = cursor.connection
-    # pq: PQTRANS_IDLE. Where the driver is to begin transactions, it does so before the savepoint.
-    alone = connection.autocommit and connection.info.transaction_status == 0
+    # Where the driver is to begin transactions, it does so before the savepoint.
+    alone = connection.autocommit and connection.info.transaction_status == driver.IDLE
     try:
         cursor.execute(f"{'begin' if alone else f'savepoint {LOOK}'}; {first}")
         yield
     finally:
         if not connection.closed:
             cursor.execute("rollback" if alone else f"rollback to {LOOK}; release {LOOK}")
+
+
+def put_settings(cursor: Any, settings: Mapping[str, str], *also: str) -> list[Any]:
+    """SET the settings for the session, or until a ROLLBACK, and return what the expressions ``also`` give.
+
+    ``?options=`` in the app's URL overrides ``PGOPTIONS`` silently, and PgBouncer refuses it.
+    """
+    calls = ["pg_catalog.set_config(%s, %s, false)"] * len(settings)
+    cursor.execute(f"select {', '.join([*also, *calls])}", [word for pair in settings.items() for word in pair])
+    return list(cursor.fetchone()[: len(also)])
 
 
 def finish_cursors(cursor: Any) -> None:

@@ -5,14 +5,14 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from ..problem import Refused
-from .connection import CONNECT_TIMEOUT_SECONDS, ROLE, arguments, connect, driver, first_line, run, wait
+from . import driver
+from .connection import CONNECT_TIMEOUT_SECONDS, ROLE, arguments, connect, first_line, run
 from .url import Target
 
 VERSION_TABLE = "alembic_version"
@@ -203,7 +203,7 @@ def look_at(target: Target, core_tables: Sequence[str], app: str = "") -> Conten
                     rights = tuple(right for right, has in zip(VERSION_RIGHTS, has_rights) if has)
                     facts.update(rows=_rows(cursor, table), version_schema=schema, version_rights=rights)
                     facts["version_width"] = max(width or 0, 0)
-    except driver().Error as error:
+    except driver.errors() as error:
         raise _unreadable(
             f"The database {target} cannot be looked at: {first_line(str(error))}.",
             "Read the log of the server, and of the pooler if there is one, then run again.",
@@ -259,7 +259,7 @@ def _rows_elsewhere(cursor: Any, table: str) -> tuple[str, ...] | None:
     """The same for a table that only has the name, and may be of any shape."""
     try:
         return _rows(cursor, table)
-    except driver().Error:
+    except driver.errors():
         return None
 
 
@@ -273,8 +273,11 @@ def _pooling(target: Target) -> str:
     with ExitStack() as opened:
         try:
             first, second = (
-                opened.enter_context(closing(driver().connect(**arguments(target), async_=True))) for _ in range(2)
+                opened.enter_context(closing(driver.Client(target.driver, arguments(target)))) for _ in range(2)
             )
+            for client in (first, second):
+                if client.connect(CONNECT_TIMEOUT_SECONDS):
+                    return UNKNOWN
             servers = {_server(first, CONNECT_TIMEOUT_SECONDS)}
             try:
                 others = {_server(second, _PATIENCE_SECONDS)}
@@ -285,31 +288,27 @@ def _pooling(target: Target) -> str:
                     return TRANSACTION
                 servers.add(_server(first, _PATIENCE_SECONDS))
                 others.add(_server(second, _PATIENCE_SECONDS))
-        except (TimeoutError, driver().Error):
+        except (AttributeError, OSError):
             return UNKNOWN
     return SESSION
 
 
-def _by_queue(first: Any, second: Any) -> str:
+def _by_queue(first: driver.Client, second: driver.Client) -> str:
     try:
         _server(first, _PATIENCE_SECONDS)
     except TimeoutError:
         return TRANSACTION
     # A server connection that came free went to the second client before the first: that proves nothing.
-    return UNKNOWN if second.poll() == driver().extensions.POLL_OK else SESSION
+    return UNKNOWN if second.has_answer() else SESSION
 
 
-def _server(client: Any, seconds: float) -> int:
-    """The process id of the server connection that serves an asynchronous connection now.
+def _server(client: driver.Client, seconds: float) -> int:
+    """The process id of the server connection that serves a client now.
 
     :raises TimeoutError: where there is no answer in time.
     """
-    deadline = time.monotonic() + seconds
-    wait(client, deadline)
-    cursor = client.cursor()
-    cursor.execute("select pg_backend_pid()")
-    wait(client, deadline)
-    return int(cursor.fetchone()[0])
+    client.send("select pg_backend_pid()")
+    return int(client.receive(seconds))
 
 
 def quoted(name: str) -> str:

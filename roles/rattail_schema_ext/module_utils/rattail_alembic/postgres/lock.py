@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..problem import Refused
-from .connection import ROLE, application_name, connect, driver, first_line, run, unreachable
+from . import driver
+from .connection import ROLE, application_name, connect, first_line, run, unreachable
 from .url import Target
 
 # A session that waits *in* pg_advisory_lock holds a snapshot, and CREATE INDEX CONCURRENTLY elsewhere waits for it.
@@ -94,14 +95,14 @@ class Lock:
         try:
             with self.connection.cursor() as cursor:
                 cursor.execute("select set_config('application_name', %s, false)", (name,))
-        except driver().Error as error:
+        except driver.errors() as error:
             raise self.failed(error) from None
 
     def failed(self, error: Exception) -> Refused:
         """The refusal where a statement on the lock's connection failed with ``error``."""
         reason = first_line(str(error))
         # Where the server has only gone the driver does not know yet that this is the end; but no server spoke.
-        if self.connection.closed or not getattr(error, "pgcode", None):
+        if self.connection.closed or not driver.sqlstate(error):
             return lock_lost(reason)
         cause = f"A statement failed while this run had the lock: {reason}."
         return Refused("database_failed", cause, "Read the log of the server, then run again.")
@@ -140,13 +141,13 @@ def take(target: Target, app: str, version_table: str, seconds: float, notify: C
                 _win(lock, cursor, key, target, seconds, notify)
                 [(lock.since, lock.pid)] = run(cursor, _NOW)
             lock.enter("begins")
-        except driver().Error as error:
+        except driver.errors() as error:
             raise unreachable(target, str(error)) from None
         yield lock
 
 
 def _win(lock: Lock, cursor: Any, key: int, target: Target, seconds: float, notify: Callable[[str], None]) -> None:
-    if lock.connection.server_version >= 140000:
+    if lock.connection.info.server_version >= 140000:
         cursor.execute("set idle_session_timeout = 0")
     notice, won = 0.0, False
     started = time.monotonic()

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ..problem import Refused
-from .connection import driver, run, undone
+from . import driver
+from .connection import run, undone
 
 # gives a cursor of another session
 Another = Callable[[], AbstractContextManager[Any]]
@@ -134,6 +135,6 @@ def stays(cursor: Any, written: Written, other: Another) -> bool:
                 ctids = [ctid for (ctid,) in rows]
                 there = run(cursor, f"select ctid::text from only {table} where ctid = any (%s::tid[])", (ctids,))
                 return len(rows) > _MOST or bool(({*rows} - {*there}) & {*run(beside, held)})
-    except (driver().Error, Refused):
+    except driver.errors(Refused):
         # It cannot be told.
         return True

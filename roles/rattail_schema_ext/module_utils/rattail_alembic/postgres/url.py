@@ -1,6 +1,6 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""From a database URL to the arguments of ``psycopg2.connect``, as SQLAlchemy 1.4, 2.0 and 2.1 compute them.
+"""From a database URL to the arguments of the driver's ``connect``, as SQLAlchemy 1.4, 2.0 and 2.1 compute them.
 
 Sources: ``sqlalchemy/engine/url.py`` and ``dialects/postgresql``. A URL that these read differently is refused.
 """
@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs, parse_qsl, unquote
 
 from ..problem import Refused, learn
+from .driver import NAMES
 
 # sqlalchemy.engine.url._parse_url. It is not anchored at its end.
 _URL = re.compile(
@@ -27,11 +28,14 @@ _URL = re.compile(
     re.X,
 )
 
-# They pass the query on to libpq.
-_LIBPQ_DRIVERS = ("postgresql", "postgresql+psycopg2", "postgresql+psycopg")
-# Arguments of psycopg2.connect that are not libpq's, and so would not be strings.
+# They pass the query on to libpq. Which one no name means, SQLAlchemy's release decides.
+_DRIVERS = {"postgresql": "", **{f"postgresql+{name}": name for name in NAMES}}
 _SECRET = ("password", "sslpassword", "oauth_client_secret")
-_NOT_LIBPQ = ("dsn", "connection_factory", "cursor_factory", "async", "async_")
+# Arguments of a driver's connect that are not libpq's, and so would not be strings.
+_NOT_LIBPQ = (
+    "dsn", "conninfo", "connection_factory", "cursor_factory", "async", "async_", "autocommit", "prepare_threshold",
+    "row_factory", "context",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Target:
     """The database that a URL leads to. What the URL does not say is empty, and libpq's defaults apply.
 
     ``host`` may be a directory (a Unix socket) or a comma-separated list; ``options`` holds every further argument by
-    libpq's name, ``port`` among them where it is a list.
+    libpq's name, ``port`` among them where it is a list. ``driver`` is the one that the URL names.
     """
 
     host: str = ""
@@ -48,10 +52,11 @@ class Target:
     user: str = ""
     password: str = field(default="", repr=False)
     options: dict[str, str] = field(default_factory=dict, repr=False)
+    driver: str = ""
 
     def connect_kwargs(self) -> dict[str, str]:
-        """The arguments of ``psycopg2.connect``, password included: as SQLAlchemy gives them, as strings."""
-        named = {name: str(value) for name, value in vars(self).items() if value and name != "options"}
+        """The arguments of the driver's ``connect``, password included: as SQLAlchemy gives them, as strings."""
+        named = {name: str(value) for name, value in vars(self).items() if value and name not in ("options", "driver")}
         return {**named, **self.options}
 
     def __str__(self) -> str:
@@ -83,20 +88,21 @@ def learn_passwords(url: str) -> None:
 
 
 def parse_url(url: str) -> Target:
-    """The database that SQLAlchemy's psycopg2 dialect would connect to.
+    """The database that SQLAlchemy would connect to.
 
-    :raises Refused: for a URL that SQLAlchemy refuses, that its versions read differently, or of another driver, since
-        others give query strings another meaning; only ``postgresql+psycopg`` uses libpq, too.
+    :raises Refused: for a URL that SQLAlchemy refuses, that its versions read differently, or of another driver than
+        the two that use libpq, since others give query strings another meaning.
     """
     learn_passwords(url)
     match = _URL.match(url)
     if match is None:
         raise _invalid("it does not begin with postgresql://")
-    if match["name"] not in _LIBPQ_DRIVERS:
+    if match["name"] not in _DRIVERS:
         raise Refused(
             "database_unsupported",
             f"The database URL in the app's config is of {match['name']}://.",
-            "Write postgresql:// instead, with a PostgreSQL database, and install psycopg2 for it.",
+            "Write postgresql:// instead, with a PostgreSQL database, and install the driver that SQLAlchemy takes for "
+            "it (psycopg2, or psycopg since SQLAlchemy 2.1).",
         )
     if match["password"] is not None and "@" in f"{match['ipv4host']}{match['database']}":
         # It is the rest of a password, which must not be shown as the host.
@@ -117,13 +123,14 @@ def parse_url(url: str) -> Target:
         arguments.pop("user", unquote(match["username"] or "")),
         arguments.pop("password", unquote(match["password"] or "")),
         {**arguments, "port": port} if "," in port else arguments,
+        _DRIVERS[match["name"]],
     )
 
 
 def _query(text: str, database: str) -> dict[str, list[str]]:
     """The values of each name in the query; only ``host`` can have several.
 
-    :param database: what the URL's path names. 1.4 gives it to psycopg2 as ``database`` and 2.0 as ``dbname``, and
+    :param database: what the URL's path names. 1.4 gives it to the driver as ``database`` and 2.0 as ``dbname``, and
         psycopg2 refuses to have both; only since 2.1 are escapes in it decoded.
     """
     # SQLAlchemy reads plugins itself and does not pass them on.
