@@ -5,6 +5,7 @@ words that the sentence has. Where a remedy is followed in another test, or can 
 ``ONLY_WORDS`` say so; together they have all codes of docs/refusals.md.
 """
 
+# ruff: noqa: ARG001  each walk is handed its server
 from __future__ import annotations
 
 import getpass
