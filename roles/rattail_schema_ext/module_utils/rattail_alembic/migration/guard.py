@@ -197,16 +197,9 @@ class Guard:
             if guarded and self._catalog is None:
                 self._since, self._catalog = catalog.now(cursor), catalog.read(cursor)
             if guarded and job.policy != OFF:
-                refuse = job.policy == ENFORCE and job.policy_data == REFUSE
+                refuse, owns = job.policy == ENFORCE and job.policy_data == REFUSE, job.prefixes[revision]
                 self._counted = WrittenRows(
-                    cursor.connection,
-                    revision,
-                    job.prefixes[revision],
-                    self._report,
-                    refuse=refuse,
-                    enforce=job.policy == ENFORCE,
-                    other=self._other,
-                    last=rows,
+                    cursor.connection, revision, owns, self._report, refuse=refuse, other=self._other, last=rows
                 )
         found = packed(self._catalog) if revision in job.leaving else ""
         if job.policy != OFF and not job.rehearsal and self._guarded == (not guarded):
