@@ -97,7 +97,7 @@ def test_what_is_written_has_the_mode_that_the_page_says(deployed: Server) -> No
     [dump], [manifest], [copy] = (backups.glob("*.dump"), backups.glob("*.json"), app.glob("rattail.conf.*~"))
     wanted = {
         "the history": (history, history / "poser.history.jsonl"),
-        "checksums of applied revision files": (history / "poser.checksums.json",),
+        "what is known of applied revisions": (history / "poser.checksums.json",),
         "backups": (backups, dump),
         "what is known of each backup": (manifest,),
     }
