@@ -647,11 +647,14 @@ class PoserShelf(model.Base):
 ELSEWHERE = {
     "backup_rights_missing": "test_backup.py::test_what_the_refusal_says_to_grant_is_enough",
     "config_encoding": "test_config.py::test_umlauts_in_a_locale_that_has_none_are_refused_before_anything_is_done",
+    "config_forbidden": "../unit/config/test_config_module.py::test_what_lets_the_user_read_the_file_does",
     "database_pooled": "test_refused_databases.py::test_with_a_url_for_migrations_these_do_not_pass_through_the_pooler",
     "database_read_only": "test_database_checks.py::test_the_remedy_for_a_standby_finds_the_primary",
     "diverged": "test_ahead.py::test_a_force_push_that_replaces_what_is_applied_is_refused_and_the_remedy_helps",
     "history_foreign": "test_history.py::test_what_another_role_can_write_is_not_believed",
     "driver_missing": "test_psycopg.py::test_what_is_missing_is_said_and_what_is_there_is_offered",
+    "pip_missing": "test_install.py::test_an_environment_without_pip_is_refused_where_the_app_is_to_be_installed",
+    "pip_too_old": "test_install.py::test_a_pip_that_is_too_old_for_how_the_app_is_built_is_refused",
     "rights_missing": "test_refused_databases.py::test_rights_that_are_missing",
     "schema_missing": "test_database_checks.py::test_a_schema_that_the_role_may_not_use",
     "version_table_elsewhere": "test_database_checks.py::test_a_wrong_search_path",
@@ -667,8 +670,8 @@ location_space revert_foreign revert_needed revert_no_base revert_not_applied re
 _ANOTHER_RUN = "backup_failed database_failed dump_failed lock_lost locked plan_other scratch_failed"
 _ANOTHER_HOST = """
 backup_no_space environment_broken git_missing look_failed package_missing program_failed
-program_too_old revisions_missing scratch_impossible scratch_no_space"""
-_NOT_ROOT = "config_forbidden config_not_writable config_owner revision_unwritable source_forbidden"
+program_too_old python_too_old revisions_missing scratch_impossible scratch_no_space"""
+_NOT_ROOT = "config_not_writable config_owner revision_unwritable source_forbidden"
 # By their names, each with why there is nothing to follow here.
 ONLY_WORDS = {
     **dict.fromkeys(
