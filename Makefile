@@ -1,5 +1,5 @@
 # Everything is below this directory: .venv/ holds Ansible and the test tools, .demo/ the demo, .cache/ what the tests build.
-# Another Python, of 3.11 to 3.13, is named like this: make PYTHON=python3.12 demo
+# Another Python, of 3.11 to 3.14, is named like this: make PYTHON=python3.12 demo
 
 PYTHON ?= python3
 # how many tests run at once

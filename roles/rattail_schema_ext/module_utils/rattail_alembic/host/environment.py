@@ -72,7 +72,11 @@ def explain_from_outside(env_dir: str, user: str) -> Refused:
     try:
         # without our terminal and input: it is that user's program
         apart: dict[str, Any] = {"cwd": "/", "stdin": subprocess.DEVNULL, "start_new_session": True}
-        subprocess.run([python, "-c", "import sys"], capture_output=True, check=True, **apart, **identity)
+        version = "import sys; print('%d.%d.%d' % sys.version_info[:3])"
+        done = subprocess.run([python, "-c", version], capture_output=True, check=True, **apart, **identity)
+        distributions.judge({"Python": done.stdout.decode(errors="replace").strip()[:20]})
+    except Refused as refused:
+        return refused
     except OSError as error:
         why = error.strerror or str(error)
     except subprocess.CalledProcessError as error:
@@ -100,6 +104,11 @@ def version_of(distribution: str) -> str:
     return version
 
 
+def refuse_without_pip() -> None:
+    """:raises Refused: where this Python has no pip, or one that is too old."""
+    distributions.judge({"pip": version_of("pip")})
+
+
 def refuse_missing(package: str) -> None:
     """:raises Refused: where ``package`` cannot be imported here."""
     if importlib.util.find_spec(package) is None:
@@ -107,11 +116,13 @@ def refuse_missing(package: str) -> None:
 
 
 def _missing(package: str) -> Refused:
-    advice = "psycopg2-binary" if package == "psycopg2" else package
+    advice = (
+        "ensurepip" if package == "pip" else f"pip install {'psycopg2-binary' if package == 'psycopg2' else package}"
+    )
     return Refused(
         "package_missing",
         f"{sys.executable} has no package {package!r}.",
-        f"Install it: {sys.executable} -m pip install {advice}.",
+        f"Install it: {sys.executable} -m {advice}.",
     )
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from ..config import database_url, ini, section
 from ..config import file as config_file
-from ..host import environment, git
+from ..host import distributions, environment, git
+from ..postgres.connection import driver
 from ..postgres.contents import VERSION_RIGHTS, VERSION_TABLE
 from ..postgres.contents import look_at as look_at_database
 from ..postgres.url import parse_url
@@ -77,6 +78,8 @@ def _look_at_environment(seen: Observation) -> None:
     environment.refuse_missing(request.base.package)
     environment.refuse_missing("psycopg2")
     seen.alembic = environment.version_of("alembic")
+    found = {"Python": "{}.{}.{}".format(*sys.version_info), "Alembic": seen.alembic}
+    seen.warnings += distributions.judge({**found, "SQLAlchemy": environment.version_of("sqlalchemy")})
     # Alembic takes relative paths from where it is run, and the manual runs it from here.
     os.chdir(request.env_dir)
 
@@ -182,6 +185,8 @@ def _look_at_install(seen: Observation) -> None:
             "and rattail_schema_ext_install_enabled is false.",
             f"Install it: {sys.executable} -m pip install --editable {request.source_dir}.",
         )
+    if reason:
+        environment.refuse_without_pip()
     seen.install_reason = reason
 
 
@@ -195,7 +200,9 @@ def _look_at_database(seen: Observation) -> None:
         seen.fast_path = False
         url = seen.deeper.database_url(request.config_file, request.base)
     seen.target = seen.way = parse_url(url)
+    seen.warnings += distributions.judge({driver().__name__: driver().__version__})
     contents = look_at_database(seen.target, request.base.tables)
+    seen.warnings += distributions.judge({"PostgreSQL": contents.identity["server_version"]})
     database_checks.refuse_unexpected(contents, request.expected_database)
     seen.version_table = VERSION_TABLE
     installed = environment.package_directory(request.app) is not None
