@@ -32,12 +32,12 @@ def site_packages(env_dir: Path) -> Path:
     return next((env_dir / "lib").glob("python3.*")) / "site-packages"
 
 
-def make_light(env_dir: Path, core: str) -> None:
-    """Make an environment with everything ``base`` holds, in milliseconds.
+def make_light(env_dir: Path, packages: str | Path) -> None:
+    """Make an environment with everything that another one holds, or ``base`` of a core, in milliseconds.
 
     It has a prefix, a bin/ and a site-packages/ of its own: what pip installs goes there.
     """
-    origin = base(core)
+    origin = packages if isinstance(packages, Path) else base(packages)
     packages = env_dir / site_packages(origin).relative_to(origin)
     packages.mkdir(parents=True)
     shutil.copy(origin / "pyvenv.cfg", env_dir)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from . import environments, preloaded
 from .places import CACHE, ROOT, fingerprint, locked
@@ -99,10 +99,14 @@ class Server:
         app: str = "poser",
         core: str = "rattail",
         url: str | None = None,
-    ) -> Server:
-        """A server with a database URL in its config file and no ``[alembic]``; the app is not there yet."""
+        packages: Path | None = None,
+    ) -> Self:
+        """A server with a database URL in its config file and no ``[alembic]``; the app is not there yet.
+
+        ``packages`` is an environment to take the packages from, where those of ``core`` are not meant.
+        """
         server = cls(root, database, repository, app, core)
-        environments.make_light(server.env_dir, core)
+        environments.make_light(server.env_dir, packages or core)
         server.write_config(url=url)
         server.vars = {
             "rattail_schema_ext_app": app,
