@@ -38,7 +38,8 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core has no
             host=host.get_name(),
             name=task.get_name() if hasattr(task, "get_name") else result.task_name,
             action=getattr(task, "resolved_action", None) or task.action,
-            register=task.register,
+            # from ansible-core 2.21 on with what of the result is registered
+            register=next(iter(task.register), None) if isinstance(task.register, dict) else task.register,
             status=status,
             result=said,
         )
