@@ -48,8 +48,8 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="matrix_") as scratch, ProcessPoolExecutor(options.jobs) as pool:
             started = [pool.submit(_run, each, Path(scratch, str(n))) for n, each in enumerate(chosen)]
-            for each in as_completed(started):
-                outcomes.append(each.result())
+            for done in as_completed(started):
+                outcomes.append(done.result())
                 print(_line(outcomes[-1]), flush=True)
     finally:
         making.stop()

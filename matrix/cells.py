@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import tomllib
-from rattail_alembic.policy.prefixes import KNOWN
 from support.places import ROOT
+
+from rattail_alembic.policy.prefixes import KNOWN
 
 SUPPORTED: dict[str, dict[str, list[str]]] = tomllib.loads((ROOT / "supported.toml").read_text(encoding="utf-8"))
 

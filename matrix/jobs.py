@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import cells
 import making
 import wutta_app
 from cells import Cell
 from support import states
+from support.places import BIN, ROOT
 from support.postgres import Database
 from support.repository import Repository
 from support.revisions import edit, scripts
-from support.runs import BIN, Run, ansible
+from support.runs import Run, ansible
 from support.server import HOST, Server
 
 HEAD = "b084beb32f02"
@@ -46,7 +45,7 @@ class CellServer(Server):
 
     def _ansible(self, program: str, args: list[str], env: Mapping[str, str] | None) -> Run:
         scratch = self.root / "ansible"
-        return ansible(program, args, cwd=making.ROOT, scratch=scratch, env=env, controller=self.controller)
+        return ansible(program, args, cwd=ROOT, scratch=scratch, env=env, controller=self.controller)
 
 
 def run(cell: Cell, root: Path) -> None:
@@ -75,9 +74,7 @@ def _server(cell: Cell, root: Path, database: Database, packages: Path, *, app: 
     url = database.url
     if cell.core == "wutta" and (cell["driver"], cell["SQLAlchemy"]) != ("psycopg", "2.1"):
         url = url.replace("postgresql:", f"postgresql+{cell['driver']}:")
-    server = CellServer.make(
-        root, database, repository=repository, app=app, core=cell.core, url=url, packages=packages
-    )
+    server = CellServer.make(root, database, repository=repository, app=app, core=cell.core, url=url, packages=packages)
     if cell["ansible-core"] != cells.BASE["ansible-core"]:
         server.controller = making.controller(cell["ansible-core"])
     return server
@@ -120,30 +117,20 @@ _BACKEND_SETTINGS = {
 
 def _packages(cell: Cell, *more: str) -> Path:
     """The environment of a cell."""
-    server = cells.SUPPORTED["server"]
-    wanted = ["WuttJamaican[db]" if cell.core == "wutta" else "rattail[db]", "hatchling", "editables"]
-    if cell["built by"]:
-        wanted += [_BACKEND_PACKAGES[cell["built by"]], "editables"]
-    if not cell.newest:
-        wanted.append(f"SQLAlchemy=={cell['SQLAlchemy']}.*")
+    wanted = ["WuttJamaican[db]" if cell.core == "wutta" else "rattail[db]", "hatchling", "editables", *more]
     overriding = []
-    for axis, package in (("Alembic", "alembic"), ("pip", "pip")):
-        release = cell[axis]
+    if cell["built by"]:
+        wanted.append(_BACKEND_PACKAGES[cell["built by"]])
+    driver = {"psycopg2": "psycopg2-binary", "psycopg": "psycopg[binary]"}[cell["driver"]]
+    axes = {"SQLAlchemy": "SQLAlchemy", "Alembic": "alembic", "pip": "pip", cell["driver"]: driver}
+    for axis, package in axes.items():
+        release = cell.differs.get(axis, "") if cell.newest else cell[axis]
         if release.startswith("<"):
-            wanted.append(package)
             overriding.append(f"{package}{release}")
-        elif release != "none":
-            wanted.append(f"{package}=={release}.*" if release else package)
-    drivers = {"psycopg2": "psycopg2-binary", "psycopg": "psycopg[binary]"}
-    driver = drivers[cell["driver"]]
-    release = cell[cell["driver"]]
-    wanted.append(f"{driver}=={release}.*" if release else driver)
-    if cell["SQLAlchemy"].startswith("<"):
-        wanted = [each for each in wanted if not each.startswith("SQLAlchemy")]
-        overriding.append(f"sqlalchemy{cell['SQLAlchemy']}")
-    assert server
+        if release != "none":
+            wanted.append(f"{package}=={release}.*" if release[:1].isdigit() else package)
     like = [] if cell.newest else ["requirements-rattail.txt", "requirements-build.txt"]
-    return making.environment(cell["Python"], [*wanted, *more], like=like, overriding=overriding)
+    return making.environment(cell["Python"], wanted, like=like, overriding=overriding)
 
 
 def _fresh(server: CellServer) -> None:
@@ -188,8 +175,9 @@ def _full(cell: Cell, root: Path, database: Database) -> None:
     server = _server(cell, root, database, _packages(cell))
     _fresh(server)
     # what is pushed is tried on a copy, then applied
-    made = {"upgrade_sql": "create view poser_crate as select 1 a", "downgrade_sql": "drop view poser_crate"}
-    crate = server.repository.add_revision("add crates", **made)
+    crate = server.repository.add_revision(
+        "add crates", upgrade_sql="create view poser_crate as select 1 a", downgrade_sql="drop view poser_crate"
+    )
     tried = server.run_role(CLONE)
     assert [each["revision"] for each in tried.result["applied"]] == [crate], tried.output
     assert [each["revision"] for each in tried.result["rehearsal"]["revisions"]] == [crate], tried.output

@@ -27,7 +27,9 @@ class Unmade(Exception):
     """Why something could not be made, in a sentence."""
 
 
-def environment(python: str, wanted: Sequence[str], *, like: Sequence[str] = (), overriding: Sequence[str] = ()) -> Path:
+def environment(
+    python: str, wanted: Sequence[str], *, like: Sequence[str] = (), overriding: Sequence[str] = ()
+) -> Path:
     """A virtual environment of a release of Python with what requirements name.
 
     :param like: requirements files of the project's, whose releases are taken where they fit.
