@@ -65,7 +65,8 @@ def cells() -> list[Cell]:
 
 def few() -> list[Cell]:
     """The six that cover most."""
-    return [*_corners(), *(each for each in _of_today() if each.job == FULL)][:6]
+    found = [*_corners(), *_of_today(), *_drivers()]
+    return [each for each in found if each.job == FULL and each["driver"] == "psycopg2"][:6]
 
 
 def _axes() -> dict[str, list[str]]:

@@ -13,12 +13,12 @@ import making
 import wutta_app
 from cells import Cell
 from support import states
-from support.places import BIN, ROOT
+from support.places import BIN, ROOT, locked
 from support.postgres import Database
 from support.repository import Repository
 from support.revisions import edit, scripts
 from support.runs import Run, ansible
-from support.server import HOST, Server
+from support.server import CORE_LOCATIONS, HOST, Server
 
 HEAD = "b084beb32f02"
 COLOUR = "    colour = sa.Column(sa.String(length=20), nullable=True)\n\n"
@@ -60,7 +60,8 @@ def run(cell: Cell, root: Path) -> None:
     postgres = making.postgres(cell["PostgreSQL"])
     admin = Database(postgres, "postgres", "postgres")
     admin.sql(f'drop database if exists "{name}"')
-    admin.sql(f'create database "{name}" owner rattail template template0')
+    template = _core(admin, cell, root) if cell.job == cells.SHORT else "template0"
+    admin.sql(f'create database "{name}" owner rattail template {template}')
     try:
         _JOBS[cell.job](cell, root, Database(postgres, name))
     finally:
@@ -68,7 +69,23 @@ def run(cell: Cell, root: Path) -> None:
             admin.sql(f'drop database if exists "{name}"')
 
 
+def _core(admin: Database, cell: Cell, root: Path) -> str:
+    """A database to copy, with the core's schema as its own Alembic makes it; made once on each server."""
+    name = f"core_{cell.core}_{making.pinned()}"
+    with locked(making.KEPT / f"{cell['PostgreSQL']}_{name}.lock"):
+        if not admin.sql("select 1 from pg_database where datname = %s and datistemplate", name):
+            admin.sql(f"drop database if exists {name}")
+            admin.sql(f"create database {name} owner rattail template template0")
+            server = _server(cell, root / "core", Database(admin.server, name), _packages(cell))
+            core = CORE_LOCATIONS[cell.core]
+            server.write_config(alembic=f"\n[alembic]\nscript_location = {core}\nversion_locations = {core}/versions\n")
+            server.alembic("upgrade", "heads")
+            admin.sql(f"alter database {name} is_template true")
+    return name
+
+
 def _server(cell: Cell, root: Path, database: Database, packages: Path, *, app: str = "poser") -> CellServer:
+    root.mkdir(exist_ok=True)
     released = bool(cell["package"])
     repository = None if released else _repository(cell, root / "poser.git")
     url = database.url

@@ -50,6 +50,11 @@ def environment(
     return directory
 
 
+def pinned() -> str:
+    """A short name for the releases that the project pins for a server."""
+    return hashlib.sha256((ROOT / "requirements-rattail.txt").read_bytes()).hexdigest()[:8]
+
+
 def controller(release: str) -> Path:
     """Where the programs of a release of ansible-core are."""
     said = ""
