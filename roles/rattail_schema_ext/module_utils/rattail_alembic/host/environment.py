@@ -9,6 +9,7 @@ import importlib.util
 import json
 import os
 import pwd
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -74,7 +75,8 @@ def explain_from_outside(env_dir: str, user: str) -> Refused:
         apart: dict[str, Any] = {"cwd": "/", "stdin": subprocess.DEVNULL, "start_new_session": True}
         version = "import sys; print('%d.%d.%d' % sys.version_info[:3])"
         done = subprocess.run([python, "-c", version], capture_output=True, check=True, **apart, **identity)
-        distributions.judge({"Python": done.stdout.decode(errors="replace").strip()[:20]})
+        if re.fullmatch(rb"\d+\.\d+\.\d+\s*", done.stdout):
+            distributions.judge({"Python": done.stdout.decode().strip()})
     except Refused as refused:
         return refused
     except OSError as error:
