@@ -215,7 +215,7 @@ def _full(cell: Cell, root: Path, database: Database) -> None:
 
 
 def _package(cell: Cell, root: Path, database: Database) -> None:
-    """A published package, from nothing; where it is no app of its own, as an integration of poser's."""
+    """A published package, from nothing, as check mode said."""
     name = cell["package"]
     packages = _packages(cell, name.replace("_", "-"))
     server = _server(cell, root, database, packages, app=name)
@@ -229,27 +229,20 @@ def _package(cell: Cell, root: Path, database: Database) -> None:
 
 
 def _upgraded(cell: Cell, root: Path, database: Database) -> None:
-    """The environment of a Rattail of 2024 is deployed to, then it gets today's."""
+    """A Rattail of 2024 is deployed to, then pip brings it to today's."""
     server = _server(cell, root, database, _packages(cell, cells.OF_2024))
     _fresh(server)
     before = server.database.heads()
-    new = _packages(cell)
-    (root / "env").rename(root / "env.old")
-    renewed = CellServer.make(root, database, repository=None, packages=new)
-    for each in ("src", "app"):
-        (root / "env.old" / each).rename(renewed.env_dir / each) if each == "src" else None
-    renewed.config.write_text((root / "env.old" / "app" / renewed.config.name).read_text())
-    renewed.vars, renewed.origin = server.vars, server.origin
-    states.brought(renewed)
+    server.pip("install", "--quiet", "--upgrade", "--upgrade-strategy", "eager", "rattail[db]")
+    states.brought(server)
     assert server.database.heads() != before
-    _revision(renewed)
+    _revision(server)
 
 
 def _refused(cell: Cell, root: Path, database: Database) -> None:
     """What is too old is refused, in check mode as in a real run, before anything is changed."""
     server = _server(cell, root, database, _packages(cell))
-    said = states.refused(server, "is older than" if cell["pip"] != "none" else "has no package 'pip'")
-    assert said
+    states.refused(server, "is older than" if cell["pip"] != "none" else "has no package 'pip'")
 
 
 _JOBS: dict[str, Callable[[Cell, Path, Database], object]] = {
