@@ -43,16 +43,16 @@ def main() -> int:
         print("\n".join(f"{each.job:9} {each.name}" for each in chosen))
         return 0
     began = time.monotonic()
-    making.KEPT.mkdir(parents=True, exist_ok=True)
     outcomes = []
-    try:
-        with tempfile.TemporaryDirectory(prefix="matrix_") as scratch, ProcessPoolExecutor(options.jobs) as pool:
-            started = [pool.submit(_run, each, Path(scratch, str(n))) for n, each in enumerate(chosen)]
-            for done in as_completed(started):
-                outcomes.append(done.result())
-                print(_line(outcomes[-1]), flush=True)
-    finally:
-        making.stop()
+    with (
+        making.servers(),
+        tempfile.TemporaryDirectory(prefix="matrix_") as scratch,
+        ProcessPoolExecutor(options.jobs) as pool,
+    ):
+        started = [pool.submit(_run, each, Path(scratch, str(n))) for n, each in enumerate(chosen)]
+        for done in as_completed(started):
+            outcomes.append(done.result())
+            print(_line(outcomes[-1]), flush=True)
     red = [each for each in outcomes if each.why]
     for each in red:
         print(f"\n{each.cell.job} {each.cell.name}: {each.whole}")

