@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import os
 import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -55,8 +55,8 @@ def run(cell: Cell, root: Path) -> None:
     :raises AssertionError: where the role does not do what it should.
     """
     root.mkdir()
-    # a name of its own on the server that it shares
-    name = f"cell_{re.sub(r'[^a-z0-9]+', '_', cell.name.lower())}"
+    # other cells share the server, one after another of each process
+    name = f"cell_{os.getpid()}"
     postgres = making.postgres(cell["PostgreSQL"])
     admin = Database(postgres, "postgres", "postgres")
     admin.sql(f'drop database if exists "{name}"')
