@@ -57,7 +57,7 @@ release: .venv/.made ## commit and tag VERSION, whose changelog is written, see 
 	@.venv/bin/python scripts/release.py $(VERSION)
 
 clean: clean-demo ## remove the demo, .venv/ and .cache/
-	@$(PYTHON) scripts/embedded_postgres.py remove .cache/postgres
+	@for each in .cache/postgres .cache/matrix/postgres-*[0-9]; do $(PYTHON) scripts/embedded_postgres.py remove $$each; done
 	@rm -rf .venv .cache dist
 
 .venv/.made: requirements.txt requirements-postgres.txt scripts/make_env.py
