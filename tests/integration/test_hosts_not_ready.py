@@ -96,7 +96,7 @@ def test_an_environment_whose_python_runs_no_module_says_why(deployed: Server) -
     assert "It said: " in run.message and " and no hope. Run again with -vvv" in run.message, run.message
 
 
-def test_a_pip_that_is_too_old_is_seen_before_anything_moves_and_the_remedy_helps(server: Server) -> None:
+def test_a_pip_that_is_too_old_is_seen_first_and_the_remedy_helps(server: Server) -> None:
     server.pip("install", "--quiet", "pip==20.3.4")
     said = refused(server, "pip 20.3.4 is older than 21.3")
     remedy = said.partition("Upgrade it: ")[2].rstrip(".")

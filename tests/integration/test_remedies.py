@@ -688,6 +688,7 @@ ELSEWHERE = {
     "config_encoding": "test_config.py::test_umlauts_in_a_locale_that_has_none_are_refused_before_anything_is_done",
     "database_pooled": "test_refused_databases.py::test_with_a_url_for_migrations_these_do_not_pass_through_the_pooler",
     "database_read_only": "test_database_checks.py::test_the_remedy_for_a_standby_finds_the_primary",
+    "release_too_old": "test_hosts_not_ready.py::test_a_pip_that_is_too_old_is_seen_first_and_the_remedy_helps",
     "rights_missing": "test_refused_databases.py::test_rights_that_are_missing",
     "schema_missing": "test_database_checks.py::test_a_schema_that_the_role_may_not_use",
     "version_table_elsewhere": "test_database_checks.py::test_a_wrong_search_path",
