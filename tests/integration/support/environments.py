@@ -29,31 +29,36 @@ def base(core: str) -> Path:
     return directory
 
 
+def origin(packages: str | Path) -> Path:
+    """An environment that is one already, or ``base`` of a name."""
+    return packages if isinstance(packages, Path) else base(packages)
+
+
 def site_packages(env_dir: Path) -> Path:
     """The directory in which an environment keeps its packages."""
     return next((env_dir / "lib").glob("python3.*")) / "site-packages"
 
 
-def make_light(env_dir: Path, core: str) -> None:
-    """Make an environment with everything ``base`` holds, in milliseconds.
+def make_light(env_dir: Path, packages: str | Path) -> None:
+    """Make an environment with everything that another one holds (see ``origin``), in milliseconds.
 
     It has a prefix, a bin/ and a site-packages/ of its own: what pip installs goes there.
     """
-    origin = base(core)
-    packages = env_dir / site_packages(origin).relative_to(origin)
-    packages.mkdir(parents=True)
-    shutil.copy(origin / "pyvenv.cfg", env_dir)
+    held = origin(packages)
+    own = env_dir / site_packages(held).relative_to(held)
+    own.mkdir(parents=True)
+    shutil.copy(held / "pyvenv.cfg", env_dir)
     # a third of the time in which Rattail's models are loaded goes into looking for garbage
-    lines = "import gc; gc.set_threshold(100_000)", f"import site; site.addsitedir({str(site_packages(origin))!r})"
-    (packages / "_packages_of_base.pth").write_text("\n".join(lines) + "\n")
+    lines = "import gc; gc.set_threshold(100_000)", f"import site; site.addsitedir({str(site_packages(held))!r})"
+    (own / "_packages_of_base.pth").write_text("\n".join(lines) + "\n")
     (env_dir / "bin").mkdir()
-    for program in (origin / "bin").iterdir():
+    for program in (held / "bin").iterdir():
         copy = env_dir / "bin" / program.name
         if program.is_symlink():
             copy.symlink_to(os.readlink(program))
         elif program.is_file() and (text := program.read_bytes()).startswith(b"#!"):
             # the cache may be a symlink, and its programs name the place that it leads to
-            for place in (str(origin.resolve()), str(origin)):
+            for place in (str(held.resolve()), str(held)):
                 text = text.replace(place.encode(), str(env_dir).encode(), 1)
             copy.write_bytes(text)
             copy.chmod(0o755)

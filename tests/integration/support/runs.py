@@ -111,15 +111,22 @@ class Run:
 
 
 def ansible(
-    program: str, args: Sequence[str], *, cwd: Path, scratch: Path, env: Mapping[str, str] | None = None
+    program: str,
+    args: Sequence[str],
+    *,
+    cwd: Path,
+    scratch: Path,
+    env: Mapping[str, str] | None = None,
+    controller: Path = BIN,
 ) -> Run:
     """Run ``ansible-playbook`` or ``ansible`` with this checkout's roles, and record what it does.
 
-    It runs with none of the user's Ansible settings; ``scratch`` takes its temporary files.
+    It runs with none of the user's Ansible settings; ``scratch`` takes its temporary files, and ``controller`` is where
+    the programs are.
     """
     record, environment = _prepared(scratch, env)
-    command = [str(BIN / program), *args]
-    if set(env or {}) <= set(MODULE_PATHS):
+    command = [str(controller / program), *args]
+    if set(env or {}) <= set(MODULE_PATHS) and controller == BIN:
         done = preloaded.ansible(command, cwd=cwd, environment=environment, scratch=scratch)
     else:
         done = subprocess.run(

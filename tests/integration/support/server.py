@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from . import environments, preloaded
 from .places import CACHE, ROOT, fingerprint, locked
@@ -88,8 +88,8 @@ class Server:
     app: str = "poser"
     core: str = "rattail"
     vars: dict[str, Any] = field(default_factory=dict)
-    # whose packages the environment has: see ``environments``; those of the core, where it is empty
-    packages: str = ""
+    # whose packages the environment has: see ``environments.origin``; those of the core, where it is empty
+    packages: str | Path = ""
 
     @classmethod
     def make(
@@ -101,8 +101,8 @@ class Server:
         app: str = "poser",
         core: str = "rattail",
         url: str | None = None,
-        packages: str = "",
-    ) -> Server:
+        packages: str | Path = "",
+    ) -> Self:
         """A server with a database URL in its config file and no ``[alembic]``; the app is not there yet."""
         server = cls(root, database, repository, app, core, packages=packages)
         environments.make_light(server.env_dir, packages or core)
@@ -189,7 +189,7 @@ class Server:
     def own_env(self, old: str, new: str) -> None:
         """Have the app bring an env.py of its own, checked out: the packaged one with its text changed."""
         place = CORE_LOCATIONS[self.core].replace(":", "/").replace(".", "/")
-        packaged = environments.site_packages(environments.base(self.packages or self.core)) / place
+        packaged = environments.site_packages(environments.origin(self.packages or self.core)) / place
         text = (packaged / "env.py").read_text()
         assert old in text
         files = {"env.py": text.replace(old, new), "script.py.mako": (packaged / "script.py.mako").read_text()}
@@ -201,7 +201,7 @@ class Server:
     def install(self) -> None:
         """The editable install that pip makes of ``source_dir``, from a copy of an earlier one like it."""
         told = b"".join((self.source_dir / name).read_bytes() for name in ("pyproject.toml", "README.md"))
-        made = environments.site_packages(environments.base(self.packages or self.core)).stat().st_mtime_ns
+        made = environments.site_packages(environments.origin(self.packages or self.core)).stat().st_mtime_ns
         kept = CACHE / "installs" / hashlib.sha256(told + str(made).encode()).hexdigest()[:12]
         packages = environments.site_packages(self.env_dir)
         with locked(kept.with_suffix(".lock")):

@@ -98,7 +98,7 @@ def refused(server: Server, *words: str, vars: Mapping[str, Any] | None = None, 
     messages = []
     for checking in (True, False):
         run = server.run_role(vars, check=checking, **options)
-        assert (run.rc, run.recaps[HOST].failed) == (2, 1), run.output
+        assert (run.rc, run.recap.failed) == (2, 1), run.output
         assert "Traceback" not in run.output, run.output
         assert difference(before, state(server)) == [], run.output
         messages.append(run.message)

@@ -18,6 +18,9 @@ requirements: []
 """
 
 
+_PARTS = ("task", "host", "result")
+
+
 class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core has no types
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "notification"
@@ -29,14 +32,16 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core has no
             file.write(json.dumps(event, default=str) + "\n")
 
     def _record(self, status: str, result: Any) -> None:
-        task = result.task
+        # before ansible-core 2.19 only so
+        task, host, said = (getattr(result, name, None) or getattr(result, f"_{name}") for name in _PARTS)
         self._write(
-            host=result.host.get_name(),
+            host=host.get_name(),
             name=task.get_name() if hasattr(task, "get_name") else result.task_name,
-            action=task.resolved_action or task.action,
-            register=task.register,
+            action=getattr(task, "resolved_action", None) or task.action,
+            # from ansible-core 2.21 on with what of the result is registered
+            register=next(iter(task.register), None) if isinstance(task.register, dict) else task.register,
             status=status,
-            result=result.result,
+            result=said,
         )
 
     def v2_runner_on_ok(self, result: Any) -> None:

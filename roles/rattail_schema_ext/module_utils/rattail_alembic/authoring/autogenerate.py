@@ -15,7 +15,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from ..migration.alembic_api import alembic_config, run_env, run_hooks, script_directory
+from ..migration.alembic_api import alembic_config, run_env, run_hooks, script_directory, take_hooks
 from ..migration.ask_app import answer
 from ..migration.child import Report, in_child
 from ..migration.runner import lead_connections
@@ -211,8 +211,7 @@ def merge(wanted: Draft) -> Drafted:
 
 def _scripts(wanted: Draft) -> Any:
     script = script_directory(alembic_config(wanted.ready.request.config_file, {}), wanted.directories)
-    # they run once the script is in its place
-    script.hooks = []
+    take_hooks(script)  # they run once the script is in its place
     return script
 
 
@@ -254,7 +253,7 @@ def post_write_hooks(config_file: str, path: str) -> list[str]:
     def work(report: Report) -> None:
         config = alembic_config(config_file, {})
         hooks = config.get_section("post_write_hooks", {}).get("hooks", "")
-        run_hooks(path, script_directory(config).hooks)
+        run_hooks(path, take_hooks(script_directory(config)))
         report({"event": "hooks", "names": hooks.replace(",", " ").split()})
 
     outcome = in_child(work)

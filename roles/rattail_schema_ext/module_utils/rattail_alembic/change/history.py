@@ -23,7 +23,8 @@ from typing import Any
 
 from ..observe.answer import Answer, Revision
 from ..observe.observation import Ready
-from ..postgres.connection import ROLE, connect, driver, first_line, run
+from ..postgres import driver
+from ..postgres.connection import ROLE, connect, first_line, run
 from ..postgres.contents import HISTORY_LAYOUT, quoted
 from ..postgres.url import Target
 from ..problem import Refused, mask
@@ -75,7 +76,7 @@ def prepare(ready: Ready, answer: Answer) -> None:
             cursor.execute(_ADD, (app, _json(runs)))
         for file in files:
             file.unlink()
-    except (driver().Error, OSError, ValueError, Refused) as error:
+    except driver.errors(OSError, ValueError, Refused) as error:
         answer.warn(f"The history cannot be moved into the database: {_reason(error)}.")
 
 
@@ -91,7 +92,7 @@ def keep(after: Ready, answer: Answer, *, line: bool = True) -> None:
             _write_files(after, wanted, entry if line else None)
         elif line:
             _write_rows(after, wanted, entry)
-    except (driver().Error, OSError, Refused) as error:
+    except driver.errors(OSError, Refused) as error:
         answer.warn(f"What was done cannot be written to the history: {_reason(error)}.")
 
 

@@ -1,6 +1,6 @@
 # Copyright: rattail_schema_ext contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What is installed in this Python, and whether that is what an installed distribution requires.
+"""What is installed in this Python, and whether that is what an installed distribution requires, and the role itself.
 
 importlib.metadata and packaging answer both, but a look with nothing to do would spend a fifth of its time on
 importing them. So the plain cases are answered here, from the files that those two read. In any other they are asked.
@@ -12,7 +12,30 @@ import operator
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+
+from ..problem import Refused
+
+# Name → the oldest and the newest release, as scripts/document.py has them from supported.toml.
+# ranges
+RANGES = {
+    "Python": ("3.9", "3.14"),
+    "pip": ("21.3", "26.3"),
+    "Alembic": ("1.7", "1.20"),
+    "SQLAlchemy": ("1.4", "2.1"),
+    "psycopg2": ("2.8", "2.9"),
+    "psycopg": ("3.1", "3.3"),
+    "PostgreSQL": ("13", "18"),
+}
+# /ranges
+
+_REMEDIES = {
+    "Python": "Make the environment anew with Python {oldest} or later.",
+    "PostgreSQL": "Upgrade the server to PostgreSQL {oldest} or later.",
+    "pip": "Upgrade it: {python} -m pip install 'pip>={oldest}'.",
+    # not to a release with another first number, which Rattail may not work with
+    "": "Upgrade it: {python} -m pip install '{name}~={oldest}'.",
+}
 
 # PEP 508, without URLs and markers
 _REQUIREMENT = re.compile(
@@ -26,6 +49,27 @@ _COMPARE = {
 }  # fmt: skip
 # What is raised here where something is not there, or not plain.
 _UNSURE = (KeyError, OSError, ValueError)
+
+
+def judge(found: Mapping[str, str]) -> list[str]:
+    """A warning about releases that are newer than those that the role was tested with.
+
+    :param found: names in ``RANGES`` → version, of which only the first numbers count.
+    :raises Refused: ``release_too_old``, at the first that is too old.
+    """
+    newer = []
+    for name, version in found.items():
+        oldest, newest = RANGES[name]
+        if _first_numbers(version) < _first_numbers(oldest):
+            remedy = _REMEDIES.get(name, _REMEDIES[""])
+            raise Refused(
+                "release_too_old",
+                f"{name} {version} is older than {oldest}, the oldest release that the role works with.",
+                remedy.format(name=name, oldest=oldest, python=sys.executable),
+            )
+        if _first_numbers(version)[: len(_first_numbers(newest))] > _first_numbers(newest):
+            newer.append(f"{name} {version} (the newest tested is {newest})")
+    return [f"The role was not tested with {' and '.join(newer)}."] if newer else []
 
 
 def version(name: str) -> str | None:
@@ -116,6 +160,10 @@ def _holds(installed: str, clause: str) -> bool:
     if found is None:
         raise ValueError(clause)
     return bool(_COMPARE[found[1]](_numbers(installed), _numbers(found[2])))
+
+
+def _first_numbers(version: str) -> list[int]:
+    return [int(part) for part in re.findall(r"\d+", version.partition(" ")[0])]
 
 
 def _numbers(release: str) -> list[int]:

@@ -9,9 +9,10 @@ import importlib.util
 import json
 import os
 import pwd
+import re
 import subprocess
 import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,6 @@ from . import distributions
 
 PYPROJECT, SETUP_PY = "pyproject.toml", "setup.py"
 PACKAGING_FILES = (PYPROJECT, SETUP_PY, "setup.cfg")
-# The oldest Python that the role's modules run on, and the oldest pip that installs as editable what a build backend
-# makes.
-PYTHON_FLOOR = (3, 9)
-PIP_FLOOR = (21, 3)
 
 
 def refuse_wrong_user(user: str) -> None:
@@ -77,17 +74,18 @@ def explain_from_outside(env_dir: str, user: str) -> Refused:
     try:
         # without our terminal and input: it is that user's program
         apart: dict[str, Any] = {"cwd": "/", "stdin": subprocess.DEVNULL, "start_new_session": True}
-        asked = [python, "-c", "import sys; print(*sys.version_info[:2])"]
-        said = subprocess.run(asked, capture_output=True, check=True, **apart, **identity).stdout.split()
+        version = "import sys; print('%d.%d.%d' % sys.version_info[:3])"
+        done = subprocess.run([python, "-c", version], capture_output=True, check=True, **apart, **identity)
+        if re.fullmatch(rb"\d+\.\d+\.\d+\s*", done.stdout):
+            distributions.judge({"Python": done.stdout.decode().strip()})
+    except Refused as refused:
+        return refused
     except OSError as error:
         why = error.strerror or str(error)
     except subprocess.CalledProcessError as error:
         lines = error.stderr.decode(errors="replace").strip().splitlines()
         why = lines[-1].rstrip(".") if lines else f"it ends with {error.returncode}"
     else:
-        version = tuple(int(part) for part in said if part.isdigit())
-        if version and version < PYTHON_FLOOR:
-            return _old_python(python, version)
         return Refused(
             "look_failed",
             f"{python} works, but the look at the host as {user!r} failed.",
@@ -98,21 +96,6 @@ def explain_from_outside(env_dir: str, user: str) -> Refused:
         "environment_broken",
         f"{python} cannot be run as {user!r}: {why}.",
         f"Run it by hand as {user} to see why; a directory above it may be closed to that user.",
-    )
-
-
-def refuse_old_python() -> None:
-    """:raises Refused: where this Python is older than those the role is made for."""
-    if sys.version_info < PYTHON_FLOOR:
-        raise _old_python(sys.executable, sys.version_info)
-
-
-def _old_python(python: str, version: Sequence[Any]) -> Refused:
-    its, floor = (".".join(map(str, each[:2])) for each in (version, PYTHON_FLOOR))
-    return Refused(
-        "python_too_old",
-        f"{python} is Python {its}, and the role needs {floor} or newer.",
-        "Make the environment anew with a newer Python (python3 -m venv), and install the app's base into it.",
     )
 
 
@@ -130,15 +113,9 @@ def refuse_unable_pip(files: Collection[str]) -> None:
             f"{first}{'run' if first else 'Run'} {sys.executable} -m ensurepip, or install it yourself and set"
             " rattail_schema_ext_install_enabled: false.",
         )
-    version = distributions.version("pip") or ""
-    by_setup_py = SETUP_PY in files and PYPROJECT not in files
-    if not by_setup_py and () < version_tuple(version) < PIP_FLOOR:
-        raise Refused(
-            "pip_too_old",
-            f"The app has to be installed, and {sys.executable} has pip {version}, which needs a {SETUP_PY} alone for"
-            f" that: {PIP_FLOOR[0]}.{PIP_FLOOR[1]} and newer do not.",
-            f"Run {sys.executable} -m pip install --upgrade pip, then run again.",
-        )
+    if SETUP_PY not in files or PYPROJECT in files:
+        # An old one needs a setup.py alone to install a source as editable.
+        distributions.judge({"pip": version_of("pip")})
 
 
 def version_of(distribution: str) -> str:

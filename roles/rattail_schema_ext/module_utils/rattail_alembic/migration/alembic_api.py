@@ -136,8 +136,17 @@ def declared_labels(script: Any) -> list[str]:
     return sorted(script._orig_branch_labels)
 
 
+def take_hooks(script: Any) -> Any:
+    """Take the hooks of ``[post_write_hooks]`` from a ScriptDirectory, which then runs none on what it generates."""
+    name = "hooks" if hasattr(script, "hooks") else "hook_config"  # the latter before Alembic 1.16
+    hooks = getattr(script, name)
+    setattr(script, name, type(hooks)())
+    return hooks
+
+
 def run_hooks(path: str, hooks: Any) -> None:
-    """Run the hooks of ``[post_write_hooks]`` on a file."""
+    """Run such hooks on a file."""
     from alembic.script.write_hooks import _run_hooks
 
-    _run_hooks(path, hooks)
+    if hooks:
+        _run_hooks(path, hooks)

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from ..config import database_url, ini, section
 from ..config import file as config_file
-from ..host import environment, git
+from ..host import distributions, environment, git
+from ..postgres import driver
 from ..postgres.contents import VERSION_RIGHTS, VERSION_TABLE
 from ..postgres.contents import look_at as look_at_database
 from ..postgres.url import parse_url
@@ -90,10 +91,13 @@ def _look_at_environment(seen: Observation) -> None:
             )
     if not environment.is_same(sys.prefix, request.env_dir):
         raise environment.explain_from_outside(request.env_dir, request.user)
-    environment.refuse_old_python()
+    found = {"Python": "{}.{}.{}".format(*sys.version_info)}
+    distributions.judge(found)
     environment.refuse_wrong_user(request.user)
     environment.refuse_missing(request.base.package, "alembic")
     seen.alembic = environment.version_of("alembic")
+    found |= {"Alembic": seen.alembic, "SQLAlchemy": environment.version_of("sqlalchemy")}
+    seen.warnings += distributions.judge(found)
     # Alembic takes relative paths from where it is run, and the manual runs it from here.
     os.chdir(request.env_dir)
 
@@ -219,7 +223,10 @@ def _look_at_database(seen: Observation) -> None:
         seen.fast_path = False
         url = seen.deeper.database_url(seen)
     seen.target = seen.way = parse_url(url)
+    used = driver.load(seen.target.driver)
+    seen.warnings += distributions.judge({used.__name__: used.__version__})
     contents = look_at_database(seen.target, request.base.tables, request.app)
+    seen.warnings += distributions.judge({"PostgreSQL": contents.identity["server_version"]})
     database_checks.refuse_unexpected(contents, request.expected_database)
     # In an empty database there is nothing that the migrating role's own look does not judge.
     judged = contents.version_schema or not request.database_option
