@@ -100,7 +100,7 @@ def run(way: dict[str, str], acts: Acts, *, refuse: bool = False, **connecting: 
             if ROWS:
                 ROWS[-1].hear(connection, text)
 
-        intercept(lambda arguments: arguments, None, lambda _: None, hear)
+        intercept(lambda arguments: arguments, heard=hear)
         connection = psycopg2.connect(**way, **connecting)
         cursor = connection.cursor()
         cursor.execute(TABLES)
