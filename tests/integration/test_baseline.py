@@ -184,7 +184,7 @@ def test_an_upgrade_says_what_to_do_where_a_branch_has_tables_and_no_row(deploye
         assert "Drop or rename them" in message, message
         deployed.sql("drop table if exists poser_product, poser_widget, poser_widget_version")
     else:
-        assert f"rattail_schema_ext_baseline_revision: ['{named}']" in message, message
+        assert f'rattail_schema_ext_baseline_revision: ["{named}"]' in message, message
         done = run(deployed, [named])
         assert (done.rc, done.result["stamped"]) == (0, [named]), done.output
     forth = deployed.run_role()
