@@ -10,6 +10,6 @@ from adversary.ways import WAYS, done
 CASES = {f"column-product-add-by_{way}": done(DEFINITIONS["column-product-add"], way) for way in WAYS}
 
 
-@pytest.mark.parametrize("case", parameters(CASES))
+@pytest.mark.parametrize("case", parameters(CASES, one_in=2))
 def test_it_is_refused_and_named(arena: Arena, case: Case) -> None:
     judge(case, arena.run(case))

@@ -7,19 +7,18 @@ the real ones.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import pytest
 from support.places import fingerprint
 from support.postgres import OWNER, Database, Postgres
 from support.repository import Repository
+from support.sampling import sample
 from support.server import Server, poser_template
 from support.upgrades import Upgrades
 
@@ -163,19 +162,8 @@ def template(postgres: Postgres, scratch: Path, *, whole: bool) -> str:
 
 
 def parameters(cases: Mapping[str, Case], one_in: int = 1) -> list[Any]:
-    """The cases for ``pytest.mark.parametrize``, by their names: of each kind the first, and ``one_in`` so many.
-
-    All of them are there with the environment variable RATTAIL_TEST_ALL, as ``make test ALL=1`` sets it.
-    """
-    kinds = set[str]()
-    chosen = []
-    for name, case in cases.items():
-        kind = name.removeprefix("honest-").partition("-")[0]
-        # the same ones whatever else there is
-        if os.environ.get("RATTAIL_TEST_ALL") or kind not in kinds or crc32(name.encode()) % one_in == 0:
-            chosen.append(pytest.param(case, id=name))
-        kinds.add(kind)
-    return chosen
+    """The cases for ``pytest.mark.parametrize``, by their names, or a ``sample`` of them."""
+    return [pytest.param(cases[name], id=name) for name in sample(cases, one_in)]
 
 
 def judge(case: Case, seen: Seen) -> None:

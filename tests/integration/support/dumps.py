@@ -12,11 +12,11 @@ from .postgres import Database
 def dump(database: Database) -> list[str]:
     """The lines of a whole dump: the database itself, its settings and privileges, every object, every row.
 
-    A dump knows no invalid indexes; they are named at its end.
+    The role's own history is left out. A dump knows no invalid indexes; they are named at its end.
     """
     url = database.server.url(database.name, "postgres")
-    command = [str(database.server.binaries / "pg_dump"), "--create", f"--dbname={url}"]
-    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    command = [str(database.server.binaries / "pg_dump"), "--create", "--exclude-schema=rattail_schema_ext"]
+    text = subprocess.run([*command, f"--dbname={url}"], capture_output=True, text=True, check=True).stdout
     connection = psycopg2.connect(url)
     try:
         with connection.cursor() as cursor:
