@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import shutil
-import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -94,14 +92,6 @@ def test_an_environment_whose_python_runs_no_module_says_why(deployed: Server) -
     run = deployed.run_role()
     assert f"{deployed.python} works, but the look at the host as" in run.message, run.output
     assert "It said: " in run.message and " and no hope. Run again with -vvv" in run.message, run.message
-
-
-def test_a_pip_that_is_too_old_is_seen_first_and_the_remedy_helps(server: Server) -> None:
-    server.pip("install", "--quiet", "pip==20.3.4")
-    said = refused(server, "pip 20.3.4 is older than 21.3")
-    remedy = said.partition("Upgrade it: ")[2].rstrip(".")
-    subprocess.run(shlex.split(remedy), check=True, capture_output=True)
-    assert check(server).result["todo"] == ["source", "install", "config", "upgrade"]
 
 
 @pytest.mark.parametrize(

@@ -625,7 +625,7 @@ ELSEWHERE = {
     "history_foreign": "test_history.py::test_what_another_role_can_write_is_not_believed",
     "driver_missing": "test_psycopg.py::test_what_is_missing_is_said_and_what_is_there_is_offered",
     "pip_missing": "test_install.py::test_an_environment_without_pip_is_refused_where_the_app_is_to_be_installed",
-    "release_too_old": "test_hosts_not_ready.py::test_a_pip_that_is_too_old_is_seen_first_and_the_remedy_helps",
+    "release_too_old": "test_install.py::test_a_pip_that_is_too_old_for_how_the_app_is_built_is_refused",
     "rights_missing": "test_refused_databases.py::test_rights_that_are_missing",
     "schema_missing": "test_database_checks.py::test_a_schema_that_the_role_may_not_use",
     "version_table_elsewhere": "test_database_checks.py::test_a_wrong_search_path",
