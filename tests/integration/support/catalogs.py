@@ -6,6 +6,8 @@ was dropped and made again, or altered to what it was, shows here and in no dump
 
 from __future__ import annotations
 
+from ansible.module_utils.rattail_alembic.change.history import TABLES
+
 from .dumps import dump
 from .postgres import Database
 
@@ -51,5 +53,14 @@ def catalogs(database: Database) -> list[str]:
 
 
 def everything(database: Database) -> list[str]:
-    """A whole dump and the catalogs: equal before and after only where nothing was committed."""
+    """A whole dump and the catalogs: equal before and after only where nothing was committed but to the history."""
+    _make_history(database)
     return dump(database) + catalogs(database)
+
+
+def _make_history(database: Database) -> None:
+    """Make what the history is kept in, as the first run that changes something does; once."""
+    if database.sql("select to_regnamespace('rattail_schema_ext') is null") == [(True,)]:
+        user = database.user
+        make = f"create schema rattail_schema_ext authorization {user}; set role {user}; {TABLES}"
+        database.sql(make, user="postgres")

@@ -34,7 +34,7 @@ from ..revisions.applied import Applied
 _DIRECTORY_MODE = 0o750
 _FILE_MODE = 0o640
 
-_TABLES = f"""
+TABLES = f"""
 create table {ROLE}.revision (
   app text, revision text, layout integer not null, entry jsonb not null, primary key (app, revision));
 create table {ROLE}.run (app text not null, layout integer not null, entry jsonb not null)
@@ -113,7 +113,7 @@ def _make(cursor: Any, ready: Ready) -> None:
         return
     if run(cursor, "select to_regnamespace(%s) is null", (ROLE,)) == [(True,)]:
         cursor.execute(f"create schema {ROLE}")
-    cursor.execute(_TABLES)
+    cursor.execute(TABLES)
     for (revoke,) in run(cursor, _GRANTED):
         cursor.execute(revoke)
     if ready.redirect is not None:
