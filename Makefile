@@ -24,7 +24,7 @@ looked:
 clean-demo: ## stop the demo's database server and remove .demo/
 	@$(PYTHON) scripts/demo.py --remove
 
-test: check matrix-few molecule ## all tests: linters, unit, integration, six cells of the matrix, Molecule
+test: check molecule ## all tests: linters, unit, integration, Molecule
 
 check: lint unit integration ## all tests that need no containers
 

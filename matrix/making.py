@@ -225,6 +225,8 @@ def _uv(*arguments: str) -> str:
     pythons = sorted(Path(os.environ.get("PYENV_ROOT") or "~/.pyenv").expanduser().glob("versions/*/bin"))
     environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
     environment |= {"UV_CACHE_DIR": str(KEPT / "uv"), "UV_PYTHON_INSTALL_DIR": str(KEPT / "pythons")}
+    # as pip does; uv brings certificates of its own
+    environment["UV_SYSTEM_CERTS"] = "1"
     environment["PATH"] = os.pathsep.join([*map(str, pythons), os.environ["PATH"]])
     return _run([_tool("uv"), *arguments], environment=environment)
 
