@@ -44,7 +44,7 @@ molecule: .venv/.made-dev ## whole servers in containers; sets Podman up where i
 matrix: .venv/.made-dev ## the role with every release in supported.toml, as a table of cells
 	@.venv/bin/python matrix
 
-matrix-few: .venv/.made-dev
+matrix-few: .venv/.made-dev ## the six cells that cover most
 	@.venv/bin/python matrix --few
 
 bench: .venv/.made-dev ## what the role costs beside what it replaces, as a table of ratios

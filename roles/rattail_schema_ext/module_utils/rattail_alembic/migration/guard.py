@@ -197,9 +197,10 @@ class Guard:
             if guarded and self._catalog is None:
                 self._since, self._catalog = catalog.now(cursor), catalog.read(cursor)
             if guarded and job.policy != OFF:
-                refuse, owns = job.policy == ENFORCE and job.policy_data == REFUSE, job.prefixes[revision]
+                enforce, owns = job.policy == ENFORCE, job.prefixes[revision]
+                judged = {"refuse": enforce and job.policy_data == REFUSE, "enforce": enforce}
                 self._counted = WrittenRows(
-                    cursor.connection, revision, owns, self._report, refuse=refuse, other=self._other, last=rows
+                    cursor.connection, revision, owns, self._report, **judged, other=self._other, last=rows
                 )
         found = packed(self._catalog) if revision in job.leaving else ""
         if job.policy != OFF and not job.rehearsal and self._guarded == (not guarded):

@@ -51,7 +51,7 @@ class WrittenRows:
         report: Report,
         *,
         refuse: bool,
-        enforce: bool = False,
+        enforce: bool,
         other: Another,
         last: WrittenRows | None = None,
     ) -> None:
