@@ -641,7 +641,7 @@ location_space revert_foreign revert_needed revert_no_base revert_not_applied re
 _ANOTHER_RUN = "backup_failed database_failed dump_failed lock_lost locked plan_other scratch_failed"
 _ANOTHER_HOST = """
 backup_no_space environment_broken git_missing look_failed package_missing program_failed
-program_too_old python_too_old revisions_missing scratch_impossible scratch_no_space"""
+program_too_old revisions_missing scratch_impossible scratch_no_space"""
 _NOT_ROOT = "config_not_writable config_owner revision_unwritable source_forbidden"
 # By their names, each with why there is nothing to follow here.
 ONLY_WORDS = {
