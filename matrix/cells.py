@@ -65,8 +65,7 @@ def cells() -> list[Cell]:
 
 def few() -> list[Cell]:
     """The six that cover most."""
-    found = [*_corners(), *_of_today(), *_drivers()]
-    return [each for each in found if each.job == FULL and each["driver"] == "psycopg2"][:6]
+    return [each for each in (*_corners(), *_of_today()) if each.job == FULL]
 
 
 def _axes() -> dict[str, list[str]]:
