@@ -16,9 +16,9 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[1:1] = [str(ROOT / name) for name in ("scripts", "tests/integration", "roles/rattail_schema_ext/module_utils")]
 
-import jobs  # noqa: E402
-import making  # noqa: E402
-from cells import Cell, cells, few  # noqa: E402
+import jobs  # noqa: E402  found by the path above
+import making  # noqa: E402  found by the path above
+from cells import Cell, cells, few  # noqa: E402  found by the path above
 
 
 class Outcome(NamedTuple):

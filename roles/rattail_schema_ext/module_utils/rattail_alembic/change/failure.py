@@ -64,13 +64,10 @@ def report_events(answer: Answer, tried: Attempts) -> None:
         ran = f"Revision {event['revision']} ran {event['kind']} outside of its transaction"
         answer.warn(f"{ran}: rows that it wrote there were not counted.")
     if tried.outcome.error is None or tried.outcome.error["type"] != "Violated":
-        answer.warn(*(f"Revision {each}" for each in allowed(tried)))
-
-
-def allowed(tried: Attempts) -> list[str]:
-    """What the policy only warns about; each begins with the revision."""
-    found = [f"{each.revision} {each.action} {each.object}. {each.rule}" for each in tried.violations]
-    return found + [f"{each.revision} {_wrote(each)}." for each in tried.data]
+        # what the policy only warns about
+        done = [f"{each.revision} {each.action} {each.object}. {each.rule}" for each in tried.violations]
+        wrote = [f"{each.revision} {_wrote(each)}." for each in tried.data]
+        answer.warn(*(f"Revision {each}" for each in done + wrote))
 
 
 def _wrote(entry: Rows) -> str:

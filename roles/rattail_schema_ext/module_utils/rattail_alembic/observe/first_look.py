@@ -91,13 +91,12 @@ def _look_at_environment(seen: Observation) -> None:
             )
     if not environment.is_same(sys.prefix, request.env_dir):
         raise environment.explain_from_outside(request.env_dir, request.user)
-    found = {"Python": "{}.{}.{}".format(*sys.version_info)}
-    distributions.judge(found)
+    seen.warnings += distributions.judge({"Python": "{}.{}.{}".format(*sys.version_info)})
     environment.refuse_wrong_user(request.user)
     environment.refuse_missing(request.base.package, "alembic")
     seen.alembic = environment.version_of("alembic")
-    found |= {"Alembic": seen.alembic, "SQLAlchemy": environment.version_of("sqlalchemy")}
-    seen.warnings += distributions.judge(found)
+    sqlalchemy = environment.version_of("sqlalchemy")
+    seen.warnings += distributions.judge({"Alembic": seen.alembic, "SQLAlchemy": sqlalchemy})
     # Alembic takes relative paths from where it is run, and the manual runs it from here.
     os.chdir(request.env_dir)
 
